@@ -1,0 +1,40 @@
+# make demo | test | check | bench | format: each makes .venv itself when it is missing or stale.
+.PHONY: demo test check fast bench format artifact clean
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+SETUP := pyproject.toml constraints.txt scripts/make_venv.sh
+
+demo: $(STAMP)
+	$(BIN)/cmm demo
+
+$(STAMP): $(SETUP)
+	bash scripts/make_venv.sh $(VENV) ".[]"
+	touch $@
+
+$(DEV_STAMP): $(SETUP)
+	bash scripts/make_venv.sh $(VENV) ".[train,dev]"
+	touch $(STAMP) $@
+
+test: check
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks
+
+artifact: $(DEV_STAMP)
+	$(BIN)/cmm train --teacher labels --simulate --out models/artifacts/sim-labels
+
+clean:
+	rm -rf $(VENV) build *.egg-info

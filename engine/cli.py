@@ -1,0 +1,167 @@
+"""The command `cmm`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from engine import config as configuration
+from engine.config import Config, ConfigError
+from models.errors import ModelError
+from venues.errors import DataError
+
+USER_ERRORS = (ConfigError, DataError, ModelError)
+
+
+class _Commands(click.Group):
+    """Says a user's error in one sentence, with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except USER_ERRORS as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --config and --set; hand the decoded configuration on as the first argument."""
+
+    @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration [config.yaml].")
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key, e.g. limits.max_position_lots=5.",
+    )
+    @wraps(command)
+    def wrapper(config_path: Path | None, overrides: tuple[str, ...], **arguments: Any) -> None:
+        command(configuration.load(config_path, overrides), **arguments)
+
+    return wrapper
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cmm")
+def main() -> None:
+    """Cooperative market making: import recordings, train, backtest."""
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
+@click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
+@configured
+def import_(config: Config, files: tuple[Path, ...], format_name: str | None, as_json: bool) -> None:
+    """Import recordings into the catalog."""
+    from engine.commands import import_files
+
+    import_files(config, list(files), format_name, as_json)
+
+
+@main.command()
+@click.argument("instrument")
+@click.option("--dates", help="Days: a,b or a..b [all].")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@configured
+def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
+    """Show what a recording is worth: span, gaps, spread, rates, depth, trades; with plots."""
+    from engine.inspect import inspect_instrument
+
+    inspect_instrument(config, instrument, dates, as_json)
+
+
+@main.command()
+@click.option("--instrument", required=True)
+@click.option("--dates", help="Days: a,b or a..b [all].")
+@configured
+def record(config: Config, instrument: str, dates: str | None) -> None:
+    """Record datasets (features and outcomes) through the engine's own callbacks."""
+    from engine.commands import record_datasets
+
+    record_datasets(config, instrument, dates)
+
+
+@main.command()
+@click.option(
+    "--teacher",
+    type=click.Choice(["labels"]),
+    default="labels",
+    show_default=True,
+    expose_value=False,
+    help="Who teaches the students: what happened.",
+)
+@click.option("--instrument", help="Instrument to train on.")
+@click.option("--train", "train_dates", help="Training days: a,b or a..b.")
+@click.option("--valid", "valid_dates", help="Later days to report on.")
+@click.option("--simulate", is_flag=True, help="Train on the simulated market instead of recordings.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the artifact.")
+@configured
+def train(
+    config: Config,
+    instrument: str | None,
+    train_dates: str | None,
+    valid_dates: str | None,
+    simulate: bool,
+    out: Path,
+) -> None:
+    """Train an ensemble and write it as an artifact."""
+    from engine.commands import train_artifact
+
+    train_artifact(config, instrument, train_dates, valid_dates, simulate, out)
+
+
+@main.command()
+@click.option("--instrument", required=True)
+@click.option("--dates", help="Days: a,b or a..b [all].")
+@click.option("--artifact", type=click.Path(path_type=Path), help="Artifact to forecast with.")
+@click.option(
+    "--quoter", type=click.Choice(["cmm", "foic", "liic", "ltiic", "as", "glft"]), help="Instead of strategy.quoter."
+)
+@click.option("--fees", type=click.Choice(["exchange", "zero", "rebate"]), help="Instead of fees.scenario.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@configured
+def backtest(
+    config: Config,
+    instrument: str,
+    dates: str | None,
+    artifact: Path | None,
+    quoter: str | None,
+    fees: str | None,
+    as_json: bool,
+) -> None:
+    """Trade recorded days and report."""
+    from engine.commands import run_backtest
+
+    changes: dict[str, Any] = {}
+    if artifact is not None:
+        changes["model"] = msgspec.structs.replace(config.model, artifact=str(artifact))
+    if quoter is not None:
+        changes["strategy"] = msgspec.structs.replace(config.strategy, quoter=quoter)
+    if fees is not None:
+        changes["fees"] = msgspec.structs.replace(config.fees, scenario=fees)
+    run_backtest(msgspec.structs.replace(config, **changes), instrument, dates, as_json)
+
+
+@main.command()
+@click.option(
+    "--minutes", type=click.FloatRange(min=5), default=30.0, show_default=True, help="Length of the simulated market."
+)
+@click.option("--seed", type=int, default=2026, show_default=True)
+@configured
+def demo(config: Config, minutes: float, seed: int) -> None:
+    """Simulate a market, backtest the shipped ensemble beside two baselines, write a report."""
+    from engine.demo import run_demo
+
+    run_demo(config, minutes, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

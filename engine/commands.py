@@ -1,0 +1,281 @@
+"""What the commands do: import, record, train, backtest."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from engine import console, select
+from engine.backtest import Plan, run_day
+from engine.config import Config, ConfigError, FeeScenario
+from engine.episode import Episode
+from engine.fees import SCENARIOS
+from engine.metrics import SHOWN
+from engine.recorder import record_day
+from engine.runs import final_name, run_folder, write_json
+from engine.summary import summarise
+from engine.tape import Fill
+from models import dataset
+from models.dataset import Dataset
+from venues.catalog import Catalog, Day
+from venues.contracts import ContractTable
+from venues.errors import DataError
+from venues.importer import Imported, import_events, import_recording
+from venues.loaders import LOADERS, recordings
+from venues.simulator import simulate
+
+SIM_DAYS = (dt.date(2020, 1, 6), dt.date(2020, 1, 7), dt.date(2020, 1, 8))
+_SIM_TRAIN_S = 4 * 3600.0
+
+
+def open_catalog(config: Config) -> Catalog:
+    """The catalog of the configuration."""
+    return Catalog(Path(config.data.path), ContractTable([Path(path) for path in config.data.contracts]))
+
+
+def import_files(config: Config, files: list[Path], format_name: str | None, as_json: bool) -> None:
+    if format_name is not None and format_name not in LOADERS:
+        raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
+    catalog = open_catalog(config)
+    found = recordings(files, format_name)
+    results: list[Imported] = []
+    failure: DataError | None = None
+    with catalog.lock(), console.bar("importing") as update:
+        for index, recording in enumerate(found):
+            share = index / len(found)
+            try:
+                results.append(import_recording(catalog, recording, _events_progress(update, share)))
+            except DataError as error:
+                failure = error
+                break
+    if results:
+        _show_imports(catalog, results, as_json)
+    if failure is not None:
+        raise failure
+
+
+def _events_progress(update: Callable[[str, float], None], share: float) -> Callable[[str, int], None]:
+    return lambda name, count: update(f"{name} · {count:,} events", share)
+
+
+def _show_imports(catalog: Catalog, results: list[Imported], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(results) + b"\n")
+        return
+    rows = []
+    for result in results:
+        for day in result.days[:20]:
+            note = "already there" if result.skipped else _reasons(day.drops)
+            rows.append([day.instrument, day.date, day.book_updates, day.trades, day.crossed, note])
+        if len(result.days) > 20:
+            rest = result.days[20:]
+            rows.append(
+                [
+                    f"… {len(rest)} more",
+                    "",
+                    sum(d.book_updates for d in rest),
+                    sum(d.trades for d in rest),
+                    sum(d.crossed for d in rest),
+                    "",
+                ]
+            )
+    columns = ["instrument", "date", "book updates", "trades", "crossed", "left out or changed"]
+    console.stdout.print(console.table(f"catalog {catalog.root}", columns, rows))
+
+
+def _reasons(drops: dict[str, int]) -> str:
+    return "\n".join(f"{reason} {count:,}" for reason, count in drops.items()) or "nothing"
+
+
+def record_datasets(config: Config, instrument: str, dates: str | None) -> None:
+    catalog = open_catalog(config)
+    rows, folder = [], catalog.root
+    for path, counts, day in _record(catalog, select.days(catalog, instrument, dates), config):
+        note = f"{counts['rows']:,} rows, {counts.get('broken_off', 0):,} broken off" if counts else "already there"
+        rows.append([day.instrument, day.date, note])
+        folder = path.parent.parent
+    console.stdout.print(console.table(f"datasets {folder}", ["instrument", "date", "samples"], rows))
+
+
+def _record(catalog: Catalog, chosen: list[Day], config: Config) -> list[tuple[Path, dict[str, int], Day]]:
+    done = []
+    with console.bar("recording") as update:
+        for index, day in enumerate(chosen):
+            path, counts = record_day(catalog, day, config, console.day_progress(update, index, len(chosen)))
+            done.append((path, counts, day))
+    return done
+
+
+def train_artifact(
+    config: Config, instrument: str | None, train_dates: str | None, valid_dates: str | None, simulated: bool, out: Path
+) -> None:
+    if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
+        raise ConfigError(f"--out {out}: the folder holds something that is not an artifact; name another")
+    try:
+        from models.train import TrainConfig, card, train_labels
+    except ImportError as error:
+        raise ConfigError(
+            f"training needs the extra packages ({error.name} is missing): pip install 'cmm[train]'"
+        ) from error
+    if simulated:
+        with tempfile.TemporaryDirectory() as folder:
+            data, valid = _simulated_datasets(config, Path(folder))
+    else:
+        if instrument is None or train_dates is None:
+            raise ConfigError("train needs --instrument and --train DATES (or --simulate)")
+        catalog = open_catalog(config)
+        data = _datasets(catalog, select.days(catalog, instrument, train_dates, "--train"), config)
+        valid = None
+        if valid_dates is not None:
+            valid = _datasets(catalog, select.days(catalog, instrument, valid_dates, "--valid"), config)
+    section = config.train
+    with console.status("training") as report:
+        manifest = train_labels(data, valid, TrainConfig(section.students, section.fusion), out, report)
+    click.echo(card(manifest))
+    click.echo(f"artifact {out}, hash {manifest.hash}")
+
+
+def _datasets(catalog: Catalog, chosen: list[Day], config: Config) -> Dataset:
+    return dataset.load([path for path, _, _ in _record(catalog, chosen, config)])
+
+
+def _simulated_datasets(config: Config, folder: Path) -> tuple[Dataset, Dataset]:
+    """Two simulated days to train on and one to report on."""
+    local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=str(folder)))
+    catalog = open_catalog(local)
+    days = [simulate_day(catalog, seed, _SIM_TRAIN_S, date) for seed, date in enumerate(SIM_DAYS)]
+    return _datasets(catalog, days[:2], local), _datasets(catalog, days[2:], local)
+
+
+def simulate_day(catalog: Catalog, seed: int, seconds: float, date: dt.date) -> Day:
+    """Simulate a market into the catalog."""
+    start_ns = int(dt.datetime.combine(date, dt.time(9), dt.UTC).timestamp()) * 10**9
+    name = f"simulated market, seed {seed}"
+    with console.bar("simulating") as update:
+        total = 30.0 * seconds  # events a second, about
+        events = simulate(seed, seconds, start_ns)
+        done = import_events(
+            catalog, events, name, "simulator", [], Counter(), lambda _, n: update(f"{n:,} events", n / total)
+        )
+    return done.days[0]
+
+
+def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
+    catalog = open_catalog(config)
+    chosen = select.days(catalog, instrument, dates)
+    plan, notes = plan_backtest(config, catalog, chosen)
+    for note in notes:
+        console.stderr.print(note, markup=False)
+    with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:
+        episodes = run_days(catalog, chosen, plan)
+        requoted = _other_fees(catalog, chosen, plan)
+        summary = finish(folder, chosen[0].instrument, plan, episodes, notes, requoted)
+    if as_json:
+        click.echo(msgspec.json.encode(summary))
+        return
+    show_summary(summary)
+    console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
+
+
+def plan_backtest(config: Config, catalog: Catalog, chosen: list[Day]) -> tuple[Plan, list[str]]:
+    """Resolve artifact and intensities; the notes say what was chosen and warn of what flatters."""
+    quoter, notes = config.strategy.quoter, []
+    path = None
+    if quoter == "cmm":
+        path, why = select.choose_artifact(config, chosen[0].instrument, chosen[0].date)
+        notes.append(f"artifact {path}: {why}")
+        seen = select.leaks(path, chosen)
+        if seen:
+            notes.append(f"WARNING: the artifact was trained up to or after {', '.join(seen)}: in-sample, no evidence")
+    with console.bar("fitting intensities") as update:
+        fitted, why = select.intensity(
+            catalog, chosen[0].instrument, chosen[0].date, quoter, config, lambda date, share: update(str(date), share)
+        )
+    if why:
+        notes.append(why)
+    return Plan(config, quoter, path, fitted), notes
+
+
+def run_days(catalog: Catalog, chosen: list[Day], plan: Plan) -> list[Episode]:
+    """Trade each day from flat and check that its PnL is explained."""
+    episodes = []
+    with console.bar(f"backtesting {plan.quoter}") as update:
+        for index, day in enumerate(chosen):
+            episode = run_day(catalog, day, plan, console.day_progress(update, index, len(chosen)))
+            episode.check_identity()
+            episodes.append(episode)
+    return episodes
+
+
+def _other_fees(catalog: Catalog, chosen: list[Day], plan: Plan) -> dict[FeeScenario, list[Episode]]:
+    """Trade the days under the other fee settings too, where the quoter looks at fees."""
+    if plan.quoter != "cmm" or not plan.config.backtest.other_fees:
+        return {}
+    requoted: dict[FeeScenario, list[Episode]] = {}
+    for scenario in SCENARIOS:
+        if scenario != plan.config.fees.scenario:
+            fees = msgspec.structs.replace(plan.config.fees, scenario=scenario)
+            config = msgspec.structs.replace(plan.config, fees=fees)
+            requoted[scenario] = run_days(catalog, chosen, msgspec.structs.replace(plan, config=config))
+    return requoted
+
+
+def finish(
+    folder: Path,
+    instrument: str,
+    plan: Plan,
+    episodes: list[Episode],
+    notes: list[str],
+    requoted: dict[FeeScenario, list[Episode]],
+) -> dict[str, Any]:
+    """Write summary, fills and report into a run folder."""
+    from engine.report import write_report
+
+    refused = sum(e.counts.get("limit_bound", 0) for e in episodes)
+    if refused and not any(sum(e.tape.actions) for e in episodes):
+        notes = [
+            *notes,
+            f"WARNING: no order was placed, the limits refused all {refused:,}: see `limits` in the configuration",
+        ]
+    summary = {**summarise(instrument, plan, episodes, notes, requoted), "run": str(final_name(folder))}
+    write_json(folder / "summary.json", summary)
+    _write_fills(folder / "fills.csv", episodes)
+    write_report(folder / "report.html", summary, [(plan.quoter, episodes)], plan)
+    return summary
+
+
+def _write_fills(path: Path, episodes: list[Episode]) -> None:
+    with path.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["date", *Fill._fields])
+        for e in episodes:
+            writer.writerows([e.date, *fill] for fill in e.tape.fills)
+
+
+def comparison(title: str, columns: dict[str, dict[str, Any]]) -> Table:
+    """Metrics by row, days or quoters by column."""
+    rows = [[label, *(numbers[name] for numbers in columns.values())] for name, label in SHOWN]
+    return console.table(title, ["", *columns], rows)
+
+
+def show_summary(summary: dict[str, Any]) -> None:
+    """Print the table of a backtest."""
+    columns = {e["date"]: e for e in summary["episodes"]} | {"total": summary["total"]}
+    title = f"{summary['instrument']} · {summary['quoter']} · fees {summary['fee_scenario']} · {summary['currency']}"
+    console.stdout.print(comparison(title, columns))
+    total = summary["total"]
+    fees = ", ".join(f"{name} {console.number(result['epnl'])}" for name, result in total["by_fees"].items())
+    how = "traded anew" if all(r["requoted"] for r in total["by_fees"].values()) else "same fills"
+    console.stdout.print(f"EPnL by fee setting ({how}): {fees}", markup=False)
+    work = f"{total['book_updates']:,} book updates, {total['order_actions']:,} order actions"
+    console.stdout.print(f"{work}, {total['updates_per_s']:,} updates/s", markup=False)

@@ -1,0 +1,40 @@
+"""`cmm demo`: a simulated market, the shipped ensemble beside two baselines, one report. No file from outside."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from engine import console
+from engine.backtest import Plan
+from engine.commands import SIM_DAYS, comparison, open_catalog, run_days, simulate_day
+from engine.config import SHIPPED, Config, QuoterName
+from engine.report import write_report
+from engine.runs import final_name, run_folder, write_json
+from engine.summary import summarise
+
+BASELINES: tuple[QuoterName, ...] = ("liic", "glft")
+_INTENSITY = (0.9, 0.6)  # A, k of the simulated market, fitted on the training days' simulation
+
+
+def run_demo(config: Config, minutes: float, seed: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="cmm-demo-") as folder:
+        local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=folder))
+        catalog = open_catalog(local)
+        day = simulate_day(catalog, seed, minutes * 60.0, SIM_DAYS[-1].replace(month=2))
+        results = []
+        with run_folder(local, "demo", {"minutes": minutes, "seed": seed}) as run:
+            for quoter in ("cmm", *BASELINES):
+                plan = Plan(local, quoter, SHIPPED if quoter == "cmm" else None, _INTENSITY)
+                episodes = run_days(catalog, [day], plan)
+                results.append((quoter, plan, episodes, summarise(day.instrument, plan, episodes, [], {})))
+            summaries = [summary for *_, summary in results]
+            write_json(run / "summary.json", {"runs": summaries})
+            write_report(
+                run / "report.html", summaries[0], [(q, e) for q, _, e, _ in results], results[0][1], summaries[1:]
+            )
+    title = f"simulated market, {minutes:g} minutes, {day.book_updates:,} book updates"
+    console.stdout.print(comparison(title, {q: s["total"] for q, _, _, s in results}))
+    console.stdout.print(f"report {Path(final_name(run) / 'report.html').resolve()}", markup=False, soft_wrap=True)

@@ -1,0 +1,97 @@
+"""What a command works on: days of an instrument, the artifact that fits it, fitted intensities."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.config import SHIPPED, Config, ConfigError, QuoterName, parse_dates
+from engine.recorder import Progress, record_day
+from models import artifact, dataset
+from models.errors import ModelError
+from strategies.intensity import fit_intensity
+from venues.catalog import Catalog, Day
+
+_REACH_COLUMNS = (3, 4)  # of a dataset's outcomes: reach below and above mid
+
+
+def days(catalog: Catalog, name: str, dates: str | None, option: str = "--dates") -> list[Day]:
+    """Days of an instrument: those named, or all.
+
+    A list names days that must be there; a span takes those that are (weekends are not).
+    """
+    instrument = catalog.resolve(name)
+    have = catalog.days(instrument)
+    if dates is None:
+        return list(have.values())
+    wanted = parse_dates(dates, option)
+    if isinstance(wanted, list):
+        return [catalog.day(instrument, date) for date in wanted]
+    found = [day for date, day in have.items() if wanted[0] <= date <= wanted[1]]
+    if not found:
+        catalog.day(instrument, wanted[0])  # says what there is
+    return found
+
+
+def choose_artifact(config: Config, instrument: str, first: dt.date) -> tuple[Path, str]:
+    """The artifact to forecast with, and a sentence on why.
+
+    Named in the configuration, else the newest under the runs folder that was trained on this
+    instrument before `first`, else the one shipped.
+    """
+    if config.model.artifact is not None:
+        return Path(config.model.artifact), "named by the configuration"
+    fitted = []
+    for path in sorted(Path(config.runs.path).glob(f"*/{artifact.MANIFEST}")):
+        try:
+            manifest = artifact.read(path.parent)
+        except ModelError:
+            continue
+        last = max(_trained_dates(manifest), default="")
+        if manifest.instruments == [instrument] and last < str(first):
+            fitted.append((last, path.parent))
+    if fitted:
+        return max(fitted)[1], "the newest one fitted to this instrument on earlier days"
+    return (
+        SHIPPED,
+        f"the shipped one, trained on a simulated market: {instrument} has no fitted artifact yet (cmm train)",
+    )
+
+
+def leaks(path: Path, chosen: Sequence[Day]) -> list[str]:
+    """Backtest days that the artifact was trained on or that lie before its last training day."""
+    manifest = artifact.read(path)
+    if chosen[0].instrument not in manifest.instruments:
+        return []
+    last = max(_trained_dates(manifest), default="")
+    return [str(day.date) for day in chosen if str(day.date) <= last]
+
+
+def intensity(
+    catalog: Catalog, instrument: str, first: dt.date, quoter: QuoterName, config: Config, progress: Progress | None
+) -> tuple[tuple[float, float] | None, str]:
+    """(A, k) for the optimal-control quoters, configured or fitted on the days before `first`."""
+    if quoter not in ("as", "glft"):
+        return None, ""
+    given = config.strategy.intensity
+    if given.a is not None and given.k is not None:
+        return (given.a, given.k), "intensities as configured"
+    earlier = [day for date, day in catalog.days(instrument).items() if date < first][-5:]
+    if not earlier:
+        raise ConfigError(
+            f"quoter {quoter} fits its intensities on earlier days and {instrument} has none before {first}; "
+            "import some, or set strategy.intensity.a and strategy.intensity.k"
+        )
+    data = dataset.load([record_day(catalog, day, config, progress)[0] for day in earlier])
+    try:
+        sides = [fit_intensity(data.outcomes[:, column]) for column in _REACH_COLUMNS]
+    except ValueError as error:
+        raise ConfigError(f"{instrument}: {error}; set strategy.intensity.a and strategy.intensity.k") from error
+    a, k = (sum(values) / 2 for values in zip(*sides, strict=True))
+    span = f"{earlier[0].date}..{earlier[-1].date}"
+    return (a, k), f"intensities fitted on {span}: A = {a:.3f}/s, k = {k:.3f}/tick"
+
+
+def _trained_dates(manifest: artifact.Manifest) -> list[str]:
+    return [entry.rpartition(" ")[2] for entry in manifest.train]

@@ -1,0 +1,75 @@
+"""A compiled L2 book: sorted arrays with the best level at the end, where nearly all changes fall.
+
+The kernels take plain arrays so that numba compiles them once for features, record and trading.
+Layout: `price (2, capacity) int64` ticks, `size (2, capacity) int64` lots, `count (2,) int64`;
+row 0 are bids in rising order, row 1 asks in falling order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+BID = 1
+ASK = 2
+CAPACITY = 8192
+
+
+@njit(cache=True)
+def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped-def]
+    """Set a level's size, 0 removes it. A full side forgets its worst level."""
+    row = side - 1
+    sign = 1 if side == 1 else -1
+    n = count[row]
+    low, high = 0, n
+    while low < high:  # first index whose key is not below the new one's
+        middle = (low + high) >> 1
+        if sign * price[row, middle] < sign * ticks:
+            low = middle + 1
+        else:
+            high = middle
+    found = low < n and price[row, low] == ticks
+    if lots > 0:
+        if found:
+            size[row, low] = lots
+            return
+        if n == price.shape[1]:
+            if low == 0:
+                return
+            for i in range(low - 1):
+                price[row, i] = price[row, i + 1]
+                size[row, i] = size[row, i + 1]
+            low -= 1
+        else:
+            for i in range(n, low, -1):
+                price[row, i] = price[row, i - 1]
+                size[row, i] = size[row, i - 1]
+            count[row] = n + 1
+        price[row, low] = ticks
+        size[row, low] = lots
+    elif found:
+        for i in range(low, n - 1):
+            price[row, i] = price[row, i + 1]
+            size[row, i] = size[row, i + 1]
+        count[row] = n - 1
+
+
+@njit(cache=True)
+def apply_levels(price, size, count, changes, n):  # type: ignore[no-untyped-def]
+    """Apply `n` rows (side, ticks, lots) of `changes (…, 3) int64`."""
+    for i in range(n):
+        set_level(price, size, count, changes[i, 0], changes[i, 1], changes[i, 2])
+
+
+class ArrayBook:
+    """The arrays with their names; an empty book at first."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.price = np.zeros((2, capacity), np.int64)
+        self.size = np.zeros((2, capacity), np.int64)
+        self.count = np.zeros(2, np.int64)
+
+    def top(self, side: int, levels: int) -> list[tuple[int, int]]:
+        """Best `levels` of a side as (ticks, lots), best first."""
+        row, n = side - 1, int(self.count[side - 1])
+        return [(int(self.price[row, i]), int(self.size[row, i])) for i in range(n - 1, max(n - 1 - levels, -1), -1)]

@@ -1,0 +1,115 @@
+"""Keep what rests: the fewest order actions that turn the working orders into the wanted ladder.
+
+Queue place is money and each action costs time and rate limit, so that an order is touched only
+where its price or size is wrong by more than a tolerance. Sizes shrink by amendment, which keeps
+the queue place; everything else is cancel and place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numba import njit
+from numpy.typing import NDArray
+
+from strategies.values import Action, Kind
+
+_KEEP, _AMEND, _CANCEL = 0, 1, 2
+
+
+class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tolerances.
+
+    Parameters
+    ----------
+    price_tolerance_ticks : int
+        An order this close to a wanted price is kept.
+    price_tolerance_sigmas : float
+        The same in sigmas of the mid over the horizon; the larger of the two holds.
+    size_tolerance : float
+        And if its size is off by no more than this share.
+
+    """
+
+    price_tolerance_ticks: Annotated[int, Meta(ge=0)] = 0
+    price_tolerance_sigmas: Annotated[float, Meta(ge=0)] = 0.3
+    size_tolerance: Annotated[float, Meta(ge=0)] = 0.5
+
+
+@njit(cache=True)
+def diff_core(wanted, working, price_tolerance, size_tolerance, verdict, missing):  # type: ignore[no-untyped-def]
+    """Match wanted levels to working orders of one side, best levels first, nearest price first.
+
+    wanted (m, 2) int64 (price, lots); working (n, 2) int64 (price, lots left); writes
+    verdict (n,) int64 and missing (m,) int64 (1 where an order has to be placed).
+    """
+    for i in range(working.shape[0]):
+        verdict[i] = _CANCEL
+    for j in range(wanted.shape[0]):
+        missing[j] = 1
+        best, distance = -1, price_tolerance + 1
+        for i in range(working.shape[0]):
+            gap = abs(working[i, 0] - wanted[j, 0])
+            if verdict[i] == _CANCEL and gap < distance:
+                best, distance = i, gap
+        if best < 0:
+            continue
+        excess = working[best, 1] - wanted[j, 1]
+        if excess > size_tolerance * wanted[j, 1]:
+            verdict[best] = _AMEND
+            missing[j] = 0
+        elif -excess <= size_tolerance * wanted[j, 1]:
+            verdict[best] = _KEEP
+            missing[j] = 0
+
+
+class Differ:
+    """Compares ladders with working orders, one side at a time."""
+
+    def __init__(self, config: DifferConfig, capacity: int = 64) -> None:
+        self._c = config
+        self._working = np.zeros((capacity, 2), np.int64)
+        self._verdict = np.zeros(capacity, np.int64)
+        self._missing = np.zeros(capacity, np.int64)
+
+    def tolerance(self, sigma_ticks: float) -> int:
+        """Price tolerance in ticks."""
+        return max(self._c.price_tolerance_ticks, round(self._c.price_tolerance_sigmas * sigma_ticks))
+
+    def side(
+        self, side: int, wanted: NDArray[np.int64], working: list[tuple[int, int]], tolerance: int
+    ) -> list[Action]:
+        """Actions for one side, cancels before amendments before placements.
+
+        Parameters
+        ----------
+        side : int
+            BID or ASK.
+        wanted : ndarray (levels, 2) int64
+            Price in ticks and lots.
+        working : list[tuple[int, int]]
+            (price in ticks, lots left) of the orders that may be touched; an action's `order` is
+            an index into it.
+        tolerance : int
+            Of prices, ticks.
+
+        """
+        n = len(working)
+        for i, order in enumerate(working):
+            self._working[i] = order
+        diff_core(wanted, self._working[:n], tolerance, self._c.size_tolerance, self._verdict, self._missing)
+        actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if self._verdict[i] == _CANCEL]
+        for i in range(n):
+            if self._verdict[i] == _AMEND:
+                size = _wanted_size(wanted, working[i][0], tolerance)
+                actions.append(Action(Kind.AMEND, side, working[i][0], size, i))
+        missing = (level for level, out in zip(wanted.tolist(), self._missing, strict=False) if out)
+        return actions + [Action(Kind.PLACE, side, price, size, -1) for price, size in missing]
+
+
+def _wanted_size(wanted: NDArray[np.int64], price: int, tolerance: int) -> int:
+    near = [int(size) for level, size in wanted.tolist() if abs(level - price) <= tolerance]
+    return min(near)

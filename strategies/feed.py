@@ -1,0 +1,56 @@
+"""Nautilus' book and trade messages into features: the same lines for the recorder and the maker."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from nautilus_trader.model import AggressorSide, OrderBookDeltas, OrderSide, TradeTick
+
+from models.features import BookFeatures, FeatureSpec
+from strategies.values import ASK, BID
+
+_CHUNK = 4096
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What has to be known of an instrument: raw units of Nautilus' fixed point, shown depth (0: all)."""
+
+    id: str
+    tick_raw: int
+    lot_raw: int
+    price_precision: int
+    size_precision: int
+    depth: int
+
+
+class Feed:
+    """Keeps the features of one instrument up to date."""
+
+    def __init__(self, instrument: Instrument, spec: FeatureSpec) -> None:
+        self.features = BookFeatures(spec, instrument.depth)
+        self._tick, self._lot = instrument.tick_raw, instrument.lot_raw
+        self._changes = np.zeros((_CHUNK, 3), np.int64)
+
+    def on_deltas(self, deltas: OrderBookDeltas) -> bool:
+        """Apply a whole batch; return whether the feature vector counts."""
+        rows = deltas.deltas
+        if len(rows) > len(self._changes):
+            self._changes = np.zeros((2 * len(rows), 3), np.int64)
+        clear, n, changes = False, 0, self._changes
+        for delta in rows:
+            if delta.is_clear:
+                clear, n = True, 0
+                continue
+            order = delta.order
+            size = 0 if delta.is_delete else order.size.raw // self._lot
+            changes[n] = (BID if order.side == OrderSide.BUY else ASK, order.price.raw // self._tick, size)
+            n += 1
+        return self.features.on_book(deltas.ts_init, changes, n, clear)
+
+    def on_trade(self, trade: TradeTick) -> tuple[int, int, int]:
+        """Apply a trade; return its price in ticks, lots, and aggressor (1 buyer, 2 seller, 0 unknown)."""
+        price, lots = trade.price.raw // self._tick, trade.size.raw // self._lot
+        side = trade.aggressor_side
+        aggressor = 1 if side == AggressorSide.BUY else 2 if side == AggressorSide.SELL else 0
+        self.features.on_trade(trade.ts_init, price, lots, aggressor)
+        return price, lots, aggressor

@@ -1,0 +1,106 @@
+"""Ladders: arithmetic sequences of prices and sizes around a pair of best quotes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numba import njit
+from numpy.typing import NDArray
+
+from strategies.values import Ladder
+
+
+class LadderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shape of a ladder.
+
+    Parameters
+    ----------
+    levels : int
+        J, orders a side.
+    price_step_ticks : int
+        Δp, distance between levels.
+    size_lots, size_step_lots : int
+        v0 and Δv: level j offers v0 + j Δv, before scaling.
+    volume_share : float
+        A side's total as a share of the forecast volume; 0 leaves v0 and Δv as they are.
+    max_level_lots : int
+        Cap of one level after scaling.
+
+    """
+
+    levels: Annotated[int, Meta(ge=1, le=20)] = 3
+    price_step_ticks: Annotated[int, Meta(ge=1)] = 1
+    size_lots: Annotated[int, Meta(ge=1)] = 1
+    size_step_lots: Annotated[int, Meta(ge=0)] = 1
+    volume_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    max_level_lots: Annotated[int, Meta(ge=1)] = 1_000_000
+
+
+@njit(cache=True)
+def _side(out, best, direction, step, v0, dv, scale, cap, room):  # type: ignore[no-untyped-def]
+    """Fill one side; return its levels. Prices move away from the touch, total size stays within `room`."""
+    filled = 0
+    for j in range(out.shape[0]):
+        size = min(int(scale * (v0 + j * dv)), cap)
+        size = min(max(size, 1), room)
+        if size <= 0:
+            break
+        out[filled, 0] = best + direction * j * step
+        out[filled, 1] = size
+        room -= size
+        filled += 1
+    return filled
+
+
+@njit(cache=True)
+def ladder_core(out, bid, ask, touch_bid, touch_ask, step, v0, dv, volume, cap, buy_room, sell_room):  # type: ignore[no-untyped-def]
+    """Write both sides into `out (2, levels, 2) int64`; return the number of levels (bids, asks).
+
+    `bid` and `ask` are the wanted best prices in (fractional) ticks; they are rounded away from
+    the touch and never cross it. `volume` is the total a side should offer, 0 for no scaling.
+    """
+    best_bid = min(int(np.floor(bid + 1e-9)), touch_ask - 1)
+    best_ask = max(int(np.ceil(ask - 1e-9)), touch_bid + 1)
+    if best_bid >= best_ask:  # a forecast beyond the spread: keep to the side it favours
+        best_ask = max(best_ask, best_bid + 1)
+    levels = out.shape[1]
+    base = levels * v0 + dv * levels * (levels - 1) // 2
+    scale = volume / base if volume > 0.0 else 1.0
+    bids = _side(out[0], best_bid, -1, step, v0, dv, scale, cap, buy_room)
+    asks = _side(out[1], best_ask, 1, step, v0, dv, scale, cap, sell_room)
+    return bids, asks
+
+
+class LadderBuilder:
+    """Builds ladders of one shape, reusing its arrays: a ladder is valid until the next is built."""
+
+    def __init__(self, config: LadderConfig) -> None:
+        self.config = config
+        self._out: NDArray[np.int64] = np.zeros((2, config.levels, 2), np.int64)
+
+    def build(
+        self, bid: float, ask: float, touch: tuple[int, int], volume_lots: float, buy_room: int, sell_room: int
+    ) -> Ladder:
+        """Build a ladder.
+
+        Parameters
+        ----------
+        bid, ask : float
+            Wanted best prices, ticks.
+        touch : tuple[int, int]
+            Best bid and ask of the market, ticks.
+        volume_lots : float
+            Forecast volume over the horizon; 0 where there is none.
+        buy_room, sell_room : int
+            Lots that may be bought and sold before the position limit; 0 drops the side.
+
+        """
+        c = self.config
+        bids, asks = ladder_core(
+            self._out, bid, ask, touch[0], touch[1], c.price_step_ticks, c.size_lots, c.size_step_lots,
+            c.volume_share * volume_lots, c.max_level_lots, max(buy_room, 0), max(sell_room, 0),
+        )  # fmt: skip
+        return Ladder(self._out[0, :bids], self._out[1, :asks])

@@ -1,0 +1,366 @@
+"""The one Nautilus strategy: book update → features → forecast → ladder → the few actions it takes."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from nautilus_trader.model import (
+    BookType,
+    InstrumentId,
+    OrderBookDeltas,
+    OrderSide,
+    Price,
+    Quantity,
+    StrategyId,
+    TradeTick,
+)
+from nautilus_trader.trading import Strategy, StrategyConfig
+
+from models.features import FeatureSpec
+from models.predictor import Forecast, Predictor
+from strategies.differ import Differ, DifferConfig
+from strategies.feed import Feed, Instrument
+from strategies.ladder import LadderBuilder, LadderConfig
+from strategies.limits import LimitsConfig, admit
+from strategies.quoters import Quoter
+from strategies.values import ASK, BID, Action, Kind, Ladder, Market
+from strategies.working import Order, State, WorkingOrders
+
+_CHECK_NS = 1_000_000_000
+_PURGE_EVERY = 10
+_TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
+
+
+class Observer(Protocol):
+    """Whoever records what the maker saw and did; costs nothing where nobody looks."""
+
+    def on_update(
+        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
+    ) -> None:
+        """After each sound book update."""
+
+    def on_fill(
+        self, ts_ns: int, side: int, price: int, lots: int, maker: bool, blind: bool, commission: float
+    ) -> None:
+        """After each fill of ours."""
+
+    def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
+        """After actions went out."""
+
+
+class MakerConfig(msgspec.Struct, frozen=True):
+    """How the maker behaves, besides its quoter.
+
+    Parameters
+    ----------
+    ladder, differ, limits : config
+    stop_before_close_s : float
+        Quotes are pulled this long before a session ends.
+    sessions : list[tuple[int, int]]
+        (open, close) in ns; outside them nothing is quoted.
+    wake_after_ns : int
+        Backtest only: the order latency. Nautilus hands a delayed command to the venue at the
+        next event and AFTER matching it; an alert at that time makes it arrive when it should.
+
+    """
+
+    ladder: LadderConfig
+    differ: DifferConfig
+    limits: LimitsConfig
+    stop_before_close_s: float
+    sessions: list[tuple[int, int]]
+    wake_after_ns: int = 0
+
+
+def guarded[**P](callback: Callable[P, None]) -> Callable[P, None]:
+    """Keep a callback's first exception, pull all orders and stop; Nautilus would swallow it."""
+
+    @functools.wraps(callback)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        maker: Any = args[0]
+        if maker.failure is not None:
+            return
+        try:
+            callback(*args, **kwargs)
+        except Exception as error:
+            maker.fail(error)
+
+    return wrapper
+
+
+class MarketMaker(Strategy):
+    """Quotes a ladder on both sides at each book update."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> MarketMaker:
+        maker: MarketMaker = super().__new__(cls, StrategyConfig(strategy_id=StrategyId("CMM-001")))  # type: ignore[call-arg]
+        return maker
+
+    def __init__(
+        self,
+        config: MakerConfig,
+        instrument: Instrument,
+        spec: FeatureSpec,
+        quoter: Quoter,
+        predictor: Predictor | None,
+        observer: Observer,
+    ) -> None:
+        super().__init__(StrategyConfig(strategy_id=StrategyId("CMM-001"), log_events=False, log_commands=False))
+        if quoter.needs_forecast and predictor is None:
+            raise ValueError("this quoter needs a predictor")
+        self.failure: Exception | None = None
+        self.counts: Counter[str] = Counter()
+        self._cfg, self._instrument, self._quoter, self._observer = config, instrument, quoter, observer
+        self._predictor = predictor if quoter.needs_forecast else None
+        self._feed = Feed(instrument, spec)
+        self._features = self._feed.features
+        if self._predictor is not None:
+            self._features.vector = self._predictor.features[0]  # shared: what is computed is what is run
+        self._builder = LadderBuilder(config.ladder)
+        self._differ = Differ(config.differ)
+        self._orders = WorkingOrders()
+        self._id = InstrumentId.from_str(instrument.id)
+        self._last_ts = 0
+        self._session = 0
+        self._ticks_of_clock = 0
+        self._alerts = 0
+
+    # ── data ──────────────────────────────────────────────────────────────────────────────────
+
+    @guarded
+    def on_start(self) -> None:
+        self.subscribe_book_deltas(self._id, BookType.L2_MBP)
+        self.subscribe_trades(self._id)
+        self.clock.set_timer_ns("check", _CHECK_NS, None, None, self._on_check)
+
+    @guarded
+    def on_trade(self, trade: TradeTick) -> None:
+        self.counts["trades"] += 1
+        price, _, aggressor = self._feed.on_trade(trade)
+        self._count_passed_through(price, aggressor)
+
+    @guarded
+    def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
+        self.counts["book_updates"] += 1
+        ts = deltas.ts_init
+        ready = self._feed.on_deltas(deltas)
+        self._last_ts = ts
+        if not ready or not self._in_session(ts):
+            self._pull("not_ready" if not ready else "session")
+            if self._features.is_sound:
+                self._observer.on_update(ts, self._market(), self._orders.exposure.position, None, None)
+            return
+        market = self._market()
+        forecast = None
+        if self._predictor is not None:
+            forecast = self._predictor.predict()
+            if forecast is None:
+                self._pull("no_forecast")
+                self._observer.on_update(ts, market, self._orders.exposure.position, None, None)
+                return
+        ladder = self._ladder(market, forecast)
+        self._act(ladder, market, ts)
+        self._observer.on_update(ts, market, self._orders.exposure.position, forecast, ladder)
+
+    def _market(self) -> Market:
+        f = self._features
+        return Market(
+            f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(_TREND_HALF_LIFE), f.regime
+        )
+
+    def _in_session(self, ts: int) -> bool:
+        sessions = self._cfg.sessions
+        while self._session < len(sessions) and ts > sessions[self._session][1]:
+            self._session += 1
+        if self._session == len(sessions):
+            return False
+        start, end = sessions[self._session]
+        return start <= ts < end - round(self._cfg.stop_before_close_s * 1e9)
+
+    def _count_passed_through(self, price: int, aggressor: int) -> None:
+        """Count trades through our price that did not fill us: no real queue would survive them."""
+        for order in self._orders.all():
+            if order.state == State.SENT:
+                continue
+            if (order.side == BID and aggressor == 2 and price < order.price) or (
+                order.side == ASK and aggressor == 1 and price > order.price
+            ):
+                self.counts["passed_through"] += 1
+
+    # ── decision ──────────────────────────────────────────────────────────────────────────────
+
+    def _ladder(self, market: Market, forecast: Forecast | None) -> Ladder:
+        position, limit = self._orders.exposure.position, self._cfg.limits.max_position_lots
+        bid, ask = self._quoter.best(market, forecast, position, limit)
+        volume = float(np.expm1(min(forecast.log_volume, 30.0))) if forecast is not None else 0.0
+        touch = (market.bid_ticks, market.ask_ticks)
+        return self._builder.build(bid, ask, touch, max(volume, 0.0), limit - position, limit + position)
+
+    def _act(self, ladder: Ladder, market: Market, ts: int) -> None:
+        books = {side: self._orders.touchable(side) for side in (BID, ASK)}
+        tolerance = self._differ.tolerance(market.sigma_ticks)
+        wanted = []
+        for side, levels in ((BID, ladder.bids), (ASK, ladder.asks)):
+            wanted += self._differ.side(side, levels, [(o.price, o.left) for o in books[side]], tolerance)
+        if not wanted:
+            return
+        actions, bound = admit(wanted, self._orders.exposure, market.mid_ticks, self._cfg.limits)
+        self.counts["limit_bound"] += bound
+        for action in actions:
+            order = books[action.side][action.order] if action.order >= 0 else None
+            self._execute(action, order)
+        if actions:
+            self._sent(ts, actions)
+
+    def _pull(self, reason: str) -> None:
+        """Cancel everything that is not yet being cancelled."""
+        actions = []
+        for order in self._orders.all():
+            if order.state <= State.RESTING:
+                action = Action(Kind.CANCEL, order.side, order.price, 0, 0)
+                self._execute(action, order)
+                actions.append(action)
+        if actions:
+            self.counts[f"pulled_{reason}"] += 1
+            self._sent(self.clock.timestamp_ns(), actions)
+
+    def _execute(self, action: Action, order: Order | None) -> None:
+        self.counts[f"action_{action.kind.name.lower()}"] += 1
+        if action.kind == Kind.PLACE:
+            side = OrderSide.BUY if action.side == BID else OrderSide.SELL
+            new = self.order_factory.limit(
+                self._id, side, self._quantity(action.size), self._price(action.price), post_only=True
+            )
+            self._orders.sent(new.client_order_id, action.side, action.price, action.size, self._is_blind(action))
+            self.submit_order(new)
+        elif order is not None and action.kind == Kind.AMEND:
+            order.state = State.CHANGING
+            known = self.cache.order(order.key)
+            if known is None:
+                raise RuntimeError(f"the cache lost our order {order.key}")
+            total = known.filled_qty.raw // self._instrument.lot_raw + action.size
+            self.modify_order(order.key, quantity=self._quantity(total))
+        elif order is not None:
+            order.state = State.CANCELLING
+            self.cancel_order(order.key)
+
+    def _is_blind(self, action: Action) -> bool:
+        """Whether the feed shows nothing at this price: beyond the levels it can show."""
+        depth = self._instrument.depth
+        if not depth:
+            return False
+        shown = self._features.book.top(action.side, depth)
+        if not shown:
+            return True
+        worst = shown[-1][0]
+        return action.price < worst if action.side == BID else action.price > worst
+
+    def _sent(self, ts: int, actions: list[Action]) -> None:
+        self._observer.on_actions(ts, actions)
+        if self._cfg.wake_after_ns:
+            self._alerts += 1
+            at = self.clock.timestamp_ns() + self._cfg.wake_after_ns
+            self.clock.set_time_alert_ns(f"arrive-{self._alerts}", at, _nothing)
+
+    def _price(self, ticks: int) -> Price:
+        return Price.from_raw(ticks * self._instrument.tick_raw, self._instrument.price_precision)
+
+    def _quantity(self, lots: int) -> Quantity:
+        return Quantity.from_raw(lots * self._instrument.lot_raw, self._instrument.size_precision)
+
+    # ── orders ────────────────────────────────────────────────────────────────────────────────
+
+    @guarded
+    def on_order_accepted(self, event: Any) -> None:
+        self._orders.accepted(event.client_order_id)
+
+    @guarded
+    def on_order_rejected(self, event: Any) -> None:
+        self.counts["rejected"] += 1
+        self._orders.gone(event.client_order_id)
+
+    @guarded
+    def on_order_denied(self, event: Any) -> None:
+        self.counts["denied"] += 1
+        self._orders.gone(event.client_order_id)
+
+    @guarded
+    def on_order_canceled(self, event: Any) -> None:
+        self._orders.gone(event.client_order_id)
+
+    @guarded
+    def on_order_expired(self, event: Any) -> None:
+        self._orders.gone(event.client_order_id)
+
+    @guarded
+    def on_order_updated(self, event: Any) -> None:
+        self._refresh(event.client_order_id)
+
+    @guarded
+    def on_order_modify_rejected(self, event: Any) -> None:
+        self._refresh(event.client_order_id)
+
+    @guarded
+    def on_order_cancel_rejected(self, event: Any) -> None:
+        """The order may have filled meanwhile: what holds is its status, not the answer."""
+        order = self._orders.get(event.client_order_id)
+        known = self.cache.order(event.client_order_id)
+        if order is not None and known is not None and known.is_open:
+            order.state = State.RESTING
+        else:
+            self._orders.gone(event.client_order_id)
+
+    @guarded
+    def on_order_filled(self, event: Any) -> None:
+        lots = event.last_qty.raw // self._instrument.lot_raw
+        order = self._orders.filled(event.client_order_id, lots)
+        if order is None:
+            raise RuntimeError(f"a fill of {lots} lots for an order we do not know: {event.client_order_id}")
+        commission = float(event.commission.as_double()) if event.commission is not None else 0.0
+        price = event.last_px.raw // self._instrument.tick_raw
+        maker = event.liquidity_side.name == "MAKER"
+        self.counts["fills"] += 1
+        self._observer.on_fill(event.ts_event, order.side, price, lots, maker, order.blind, commission)
+
+    def _refresh(self, key: Any) -> None:
+        known = self.cache.order(key)
+        if known is not None:
+            self._orders.resized(key, known.leaves_qty.raw // self._instrument.lot_raw if known.is_open else 0)
+
+    # ── upkeep ────────────────────────────────────────────────────────────────────────────────
+
+    def _on_check(self, event: Any) -> None:
+        self._check()
+
+    @guarded
+    def _check(self) -> None:
+        """Once a second: pull quotes when the book went stale or the session ends, free memory."""
+        now = self.clock.timestamp_ns()
+        if now - self._last_ts > self._features.spec.max_gap_s * 1e9:
+            self._pull("stale")
+        elif not self._in_session(now):
+            self._pull("session")
+        self._ticks_of_clock += 1
+        if self._ticks_of_clock % _PURGE_EVERY == 0:  # memory grows by 7 KB an action otherwise
+            self.cache.purge_closed_orders(now, 1)
+            self.cache.purge_closed_positions(now, 1)
+            self.cache.purge_account_events(now, 1)
+
+    @property
+    def position(self) -> int:
+        """Net position, lots."""
+        return self._orders.exposure.position
+
+    def fail(self, error: Exception) -> None:
+        """Remember the first failure, pull all orders, stop trading; the runner raises it again."""
+        self.failure = error
+        self.cancel_all_orders(self._id)
+        self.stop()
+
+
+def _nothing(event: Any) -> None:
+    """An alert's only purpose is its time."""

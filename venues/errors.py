@@ -1,0 +1,5 @@
+"""The one error that bad recordings, tables and catalogs raise."""
+
+
+class DataError(Exception):
+    """Input that cannot be used; its text is one sentence a user can act on."""
