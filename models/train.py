@@ -150,8 +150,8 @@ def _mean_of_students(team: students.Students, scaler: Scaler, data: Dataset) ->
 def _score(forecast: NDArray[np.float32], data: Dataset) -> dict[str, Any]:
     outcome = natural(data).astype(np.float64)
     error = outcome - forecast[:, :3]
-    r2 = 1.0 - (error**2).sum(0) / ((outcome - outcome.mean(0)) ** 2).sum(0)
-    ic = float(np.corrcoef(forecast[:, 0], outcome[:, 0])[0, 1])
+    r2 = 1.0 - (error**2).sum(0) / np.maximum(((outcome - outcome.mean(0)) ** 2).sum(0), 1e-12)
+    ic = _correlation(forecast[:, 0].astype(np.float64), outcome[:, 0])
     return {
         "samples": len(data),
         "ic_mid": ic,
@@ -161,6 +161,12 @@ def _score(forecast: NDArray[np.float32], data: Dataset) -> dict[str, Any]:
         "mae_spread_ticks": float(np.abs(error[:, 1]).mean()),
         "r2_volume": float(r2[2]),
     }
+
+
+def _correlation(forecast: NDArray[np.float64], outcome: NDArray[np.float64]) -> float:
+    """Correlation; 0 where one of the two never changes."""
+    f, y = forecast - forecast.mean(), outcome - outcome.mean()
+    return float(f @ y / max(float(np.sqrt((f @ f) * (y @ y))), 1e-12))
 
 
 def _block_bootstrap(
@@ -173,9 +179,8 @@ def _block_bootstrap(
     np.add.at(sums, block, moments)
     picks = np.random.default_rng(0).integers(0, len(sums), (draws, len(sums)))
     n, f, y, ff, yy, fy = sums[picks].sum(1).T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ic = (fy - f * y / n) / np.sqrt((ff - f * f / n) * (yy - y * y / n))
-    low, high = np.nanquantile(ic, [0.025, 0.975])
+    variances = np.maximum((ff - f * f / n) * (yy - y * y / n), 1e-12)
+    low, high = np.quantile((fy - f * y / n) / np.sqrt(variances), [0.025, 0.975])
     return float(low), float(high)
 
 

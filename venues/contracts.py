@@ -131,7 +131,8 @@ class ContractTable:
     def find(self, exchange: str | None, symbol: str, date: dt.date | None = None) -> Contract | None:
         """Return the contract, or None when the table has no terms for it.
 
-        `exchange` None looks in every exchange: CTP captures of some vendors do not name it.
+        `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Without
+        a `date` the terms of today hold.
         """
         match = _FUTURE.match(symbol)
         product = match.group(1) if match else symbol
@@ -140,7 +141,7 @@ class ContractTable:
                 continue
             if row.product != (product if row.kind == "future" else symbol):
                 continue
-            if row.until is not None and date is not None and date >= row.until:
+            if row.until is not None and (date is None or date >= row.until):
                 continue
             return self._contract(row, symbol)
         return None

@@ -8,6 +8,7 @@ diff overrides the touch, and goes on doing so until a diff has caught up with i
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,9 +44,9 @@ class BinanceLoader:
         return [Recording(self.name, tuple(p for _, p in sorted(files))) for files in groups.values()]
 
     def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        symbol, futures, _ = _identify(recording.files[0])
+        symbol, futures, first = _identify(recording.files[0])
         name = f"{symbol.upper()}-PERP" if futures else symbol.upper()
-        contract = contracts.find("BINANCE", name)
+        contract = contracts.find("BINANCE", name, dt.datetime.fromtimestamp(first / 1e9, dt.UTC).date())
         if contract is None:
             raise DataError(f"{recording.files[0]}: no contract terms for {name} on BINANCE; add a row for it")
         stream = _Stream(contract, futures, drops)

@@ -1,0 +1,107 @@
+"""Fixtures: real recordings (skipped where they are missing), a simulated day, small files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from venues.catalog import Catalog, Day
+from venues.contracts import ContractTable
+from venues.importer import import_events
+from venues.simulator import simulate
+
+CTP_HEADER = (
+    "TradingDay,ActionDay,UpdateTime,UpdateMillisec,ExchangeID,InstrumentID,LastPrice,Volume,Turnover,"
+    "BidPrice1,BidVolume1,AskPrice1,AskVolume1"
+)
+
+
+@pytest.fixture(scope="session")
+def contracts() -> ContractTable:
+    return ContractTable()
+
+
+@pytest.fixture(scope="session")
+def recordings_folder() -> Path:
+    folder = Path(os.environ.get("CMM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real recordings are not here: {folder} (set CMM_DATA)")
+    return folder
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, contracts: ContractTable) -> Catalog:
+    return Catalog(tmp_path / "data", contracts)
+
+
+@pytest.fixture(scope="session")
+def sim(tmp_path_factory: pytest.TempPathFactory, contracts: ContractTable) -> tuple[Catalog, Day]:
+    """A catalog with eight minutes of simulated market."""
+    catalog = Catalog(tmp_path_factory.mktemp("sim") / "data", contracts)
+    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
+    done = import_events(catalog, simulate(5, 480.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
+    return catalog, done.days[0]
+
+
+def ctp_row(
+    time: str = "09:30:00",
+    millis: int = 500,
+    last: object = 5230.0,
+    volume: object = 100,
+    turnover: object = None,
+    bid: object = 5229.8,
+    ask: object = 5230.2,
+    sizes: tuple[object, object] = (3, 4),
+    day: str = "20210104",
+    action_day: str | None = None,
+    symbol: str = "IF2101",
+    exchange: str = "CFFEX",
+) -> str:
+    """One row of a CTP file; turnover defaults to volume at 5230."""
+    if turnover is None:
+        turnover = float(volume) * 5230.0 * 300  # type: ignore[arg-type]
+    fields = [
+        day,
+        action_day or day,
+        time,
+        millis,
+        exchange,
+        symbol,
+        last,
+        volume,
+        turnover,
+        bid,
+        sizes[0],
+        ask,
+        sizes[1],
+    ]
+    return ",".join(map(str, fields))
+
+
+def ctp_file(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join([CTP_HEADER, *rows]) + "\n")
+    return path
+
+
+def ctp_day(path: Path, count: int = 400, **fixed: object) -> Path:
+    """A quiet morning of IF, one row each half second."""
+    rows = []
+    for i in range(count):
+        seconds, millis = divmod(i * 500, 1000)
+        shift = 0.2 * ((i // 7) % 5)
+        rows.append(
+            ctp_row(
+                f"09:{30 + seconds // 60:02d}:{seconds % 60:02d}",
+                millis,
+                volume=100 + i,
+                turnover=(100 + i) * 5230.0 * 300,
+                bid=round(5229.8 + shift, 1),
+                ask=round(5230.2 + shift, 1),
+                **fixed,  # type: ignore[arg-type]
+            )
+        )
+    return ctp_file(path, rows)

@@ -1,0 +1,226 @@
+"""The command line as a user meets it: results, and one sentence with exit code 2 for each bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from engine import config as configuration
+from engine.cli import main
+from engine.config import SHIPPED, Config, ConfigError
+from tests.conftest import CTP_HEADER, ctp_day, ctp_file, ctp_row
+
+INSTRUMENT = ("--instrument", "CFFEX.IF2101")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cmm(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def imported(home: Path) -> Path:
+    ctp_day(home / "day1.csv", 1200)
+    ctp_day(home / "day2.csv", 1200, day="20210105")
+    assert cmm("import", home / "day1.csv", home / "day2.csv").exit_code == 0
+    return home
+
+
+def refused(result: Result, *says: str) -> None:
+    """One clear sentence on stderr, exit code 2, no traceback."""
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    for text in says:
+        assert text in line
+    assert "Traceback" not in result.output
+
+
+def test_import_inspect_record_backtest(imported: Path) -> None:
+    inspected = json.loads(cmm("inspect", "CFFEX.IF2101", "--json").stdout)
+    assert [d["date"] for d in inspected["days"]] == ["2021-01-04", "2021-01-05"]
+    assert inspected["days"][0]["book_updates"] == 1200
+    assert (imported / inspected["page"]).stat().st_size > 1e6
+    assert "1,1" in cmm("record", *INSTRUMENT, "--dates", "2021-01-04..2021-01-07").stdout
+    result = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04,2021-01-05", "--quoter", "foic", "--json")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.strip().splitlines()
+    summary = json.loads(line)
+    assert json.loads((imported / summary["run"] / "summary.json").read_text()) == summary
+    assert [e["date"] for e in summary["episodes"]] == ["2021-01-04", "2021-01-05"]
+    assert set(summary["total"]["by_fees"]) == {"rebate", "zero", "exchange"}
+    for key in [
+        "epnl",
+        "map_lots",
+        "pnlmap",
+        "sharpe",
+        "max_drawdown",
+        "fill_ratio",
+        "actions_per_update",
+        "markout_0.1s_ticks",
+        "markout_1s_ticks",
+        "markout_10s_ticks",
+        "markout_60s_ticks",
+        "book_updates",
+        "order_actions",
+        "fills",
+        "fills_sha256",
+        "wall_s",
+        "updates_per_s",
+        "pnl",
+    ]:
+        assert key in summary["total"], key
+        assert key in summary["episodes"][0], key
+    assert {"artifact_hash", "fee_scenario"} <= set(summary)
+    page = (imported / summary["run"] / "report.html").read_text()
+    assert "plotly" in page
+    assert "<script src" not in page  # opens without a network
+
+
+def test_backtest_twice_gives_the_same_fills_and_an_unfitted_instrument_says_what_it_uses(imported: Path) -> None:
+    runs = [cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--fees", "zero", "--json") for _ in range(2)]
+    first, second = (json.loads(run.stdout) for run in runs)
+    assert first["total"]["fills_sha256"] == second["total"]["fills_sha256"]
+    assert first["run"] != second["run"]
+    assert "the shipped one" in runs[0].stderr.replace("\n", " ")
+    assert "no fitted artifact" in first["notes"][0]
+
+
+def test_glft_fits_its_intensities_on_earlier_days_or_says_that_there_are_none(imported: Path) -> None:
+    refused(
+        cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft"),
+        "earlier days",
+        "strategy.intensity.a",
+    )
+    given = ("--set", "strategy.intensity.a=1", "--set", "strategy.intensity.k=0.5")
+    assert cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft", *given, "--json").exit_code == 0
+
+
+def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -> None:
+    small = ("--set", "train.students.epochs=2", "--set", "train.students.members=1", "--set", "features.warm_up_s=5")
+    days = ("--train", "2021-01-04", "--valid", "2021-01-05", "--out", "runs/if")
+    trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small)
+    assert trained.exit_code == 0, trained.output
+    assert "| valid |" in trained.stdout
+    result = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-05", "--json")
+    assert json.loads(result.stdout)["artifact"]["path"] == "runs/if"
+    seen = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--artifact", "runs/if", "--json")
+    assert "in-sample" in " ".join(json.loads(seen.stdout)["notes"])
+    refused(
+        cmm("train", *INSTRUMENT, "--train", "2021-01-05", "--valid", "2021-01-04", "--out", "runs/x"),
+        "validation days",
+    )
+    assert not (imported / "runs" / "x").exists()
+
+
+def cut(path: Path) -> None:
+    rows = [CTP_HEADER, *(ctp_row() for _ in range(9999))]
+    path.write_bytes(gzip.compress("\n".join(rows).encode())[:-100])
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda p: None, "no such file"),
+    "truncated": (cut, "truncated or damaged"),
+    "columns": (lambda p: p.write_text("a,b\n1,2\n"), "no known recording format"),
+    "fewer columns": (lambda p: p.write_text(f"{CTP_HEADER[:-11]}\n{ctp_row()[:-2]}\n"), "'AskVolume1' is missing"),
+    "text": (lambda p: ctp_file(p, [ctp_row(last="abc")]), "'abc' is not a number"),
+    "backwards": (lambda p: ctp_file(p, [ctp_row("10:00:00"), ctp_row("09:31:00")]), "time runs backwards"),
+    "binary": (lambda p: p.write_bytes(bytes(range(256)) * 20), "no known recording format"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_recordings(kind: str, imported: Path) -> None:
+    make, says = BAD_FILES[kind]
+    path = imported / "bad.csv"
+    make(path)
+    before = sorted(p for p in (imported / "data").rglob("*.parquet"))
+    refused(cmm("import", path), "bad.csv", says)
+    assert sorted(p for p in (imported / "data").rglob("*.parquet")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("backtest", "--instrument", "CFFEX.IF9999"), ("unknown instrument CFFEX.IF9999", "cmm import")),
+        (("backtest", *INSTRUMENT, "--dates", "2021-02-01"), ("no data for 2021-02-01", "cmm import")),
+        (("backtest", *INSTRUMENT, "--dates", "yesterday"), ("--dates yesterday", "YYYY-MM-DD")),
+        (("backtest", *INSTRUMENT, "--dates", "2021-01-05..2021-01-04"), ("first date is after",)),
+        (("backtest", *INSTRUMENT, "--artifact", "nowhere"), ("nowhere", "no artifact there")),
+        (("backtest", *INSTRUMENT, "--set", "strategy.levles=3"), ("strategy", "levles")),
+        (("backtest", *INSTRUMENT, "--set", "strategy.ladder.levels=0"), ("strategy.ladder.levels", ">= 1")),
+        (("backtest", *INSTRUMENT, "--set", "limits"), ("key=value",)),
+        (("inspect", "NOPE"), ("unknown instrument NOPE",)),
+        (("import", "day1.csv", "--format", "xyz"), ("--format xyz", "ctp")),
+        (("import", "day1.csv", "--format", "binance"), ("day1.csv",)),
+        (("record", "--instrument", "NOPE"), ("unknown instrument",)),
+        (("train", "--out", "runs/a"), ("--instrument",)),
+    ],
+)
+def test_bad_arguments(arguments: tuple[str, ...], says: tuple[str, ...], imported: Path) -> None:
+    runs = sorted((imported / "runs").glob("*")) if (imported / "runs").exists() else []
+    refused(cmm(*arguments), *says)
+    assert (sorted((imported / "runs").glob("*")) if (imported / "runs").exists() else []) == runs
+
+
+def test_a_corrupted_artifact(imported: Path) -> None:
+    shutil.copytree(SHIPPED, imported / "artifact")
+    (imported / "artifact" / "ensemble.onnx").write_bytes(b"junk")
+    refused(cmm("backtest", *INSTRUMENT, "--artifact", "artifact"), "ensemble.onnx", "changed since")
+
+
+def test_an_empty_catalog_names_the_command_that_fills_it(home: Path) -> None:
+    refused(cmm("backtest", *INSTRUMENT), "it is empty", "cmm import")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("strategy: {quoter: best}", ("config.yaml", "strategy.quoter", "invalid enum value")),
+        ("limits: {max_position_lots: ten}", ("config.yaml", "limits.max_position_lots", "expected `int`")),
+        ("secrets: {}", ("config.yaml", "secrets")),
+        ("[1, 2]", ("config.yaml", "keys and values")),
+        ("a: [", ("config.yaml", "not valid YAML")),
+    ],
+)
+def test_bad_configurations(text: str, says: tuple[str, ...], home: Path) -> None:
+    (home / "config.yaml").write_text(text)
+    refused(cmm("backtest", *INSTRUMENT), *says)
+
+
+def test_the_shipped_configuration_is_the_default_one(home: Path) -> None:
+    path = Path(__file__).parents[1] / "config.yaml"
+    assert configuration.load(path) == Config() == configuration.load(None)
+    documented = yaml.safe_load(path.read_text())
+    whole = msgspec.to_builtins(Config())
+    assert set(documented) == set(whole)
+
+
+def test_overrides_and_floats_of_every_spelling(home: Path) -> None:
+    loaded = configuration.load(None, ["fees.rebate=1e-4", "strategy.ladder.levels=5", "model.artifact=runs/a"])
+    assert (loaded.fees.rebate, loaded.strategy.ladder.levels, loaded.model.artifact) == (1e-4, 5, "runs/a")
+    with pytest.raises(ConfigError, match=r"--set venue\.order_latency_ms=-1"):
+        configuration.load(None, ["venue.order_latency_ms=-1"])
+
+
+def test_demo_needs_nothing_from_outside(home: Path) -> None:
+    result = cmm("demo", "--minutes", "5")
+    assert result.exit_code == 0, result.output
+    for word in ("cmm", "liic", "glft", "PnLMAP", "report.html"):
+        assert word in result.stdout
+    assert not (home / "data").exists()
+    (report,) = (home / "runs").glob("*/report.html")
+    assert report.stat().st_size > 1e6

@@ -1,0 +1,98 @@
+"""Real recordings from end to end; skipped where they are missing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from engine.backtest import Plan, run_day
+from engine.config import SHIPPED, Config
+from engine.recorder import record_day
+from models import dataset
+from venues.catalog import Catalog
+from venues.contracts import ContractTable
+from venues.importer import Imported, import_recording
+from venues.loaders import recordings
+from venues.quality import measure
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return Catalog(tmp_path_factory.mktemp("real") / "data", ContractTable())
+
+
+def do_import(catalog: Catalog, *paths: Path) -> list[Imported]:
+    return [import_recording(catalog, recording, lambda *_: None) for recording in recordings(list(paths))]
+
+
+def test_an_if_day_trades_from_import_to_pnl(catalog: Catalog, recordings_folder: Path) -> None:
+    (done,) = do_import(catalog, recordings_folder / "ctp" / "CFFEX.IF2101.20210108.csv.gz")
+    (day,) = done.days
+    assert (day.book_updates, day.depth, day.crossed) == (28_391, 1, 0)
+    assert done.drops == {"outside_session": 3, "volume_across_gap": 2}
+    quality, _ = measure(catalog, day)
+    assert 2 < (quality.spread_ticks_mean or 0) < 4
+    assert quality.covered_s == pytest.approx(4 * 3600, abs=2)
+    data = dataset.load([record_day(catalog, day, Config())[0]])
+    assert len(data) > 28_000
+    episode = run_day(catalog, day, Plan(Config(), "cmm", SHIPPED, None))
+    episode.check_identity()
+    assert len(episode.tape.fills) > 50
+
+
+def test_binance_captures_join_and_trade(catalog: Catalog, recordings_folder: Path) -> None:
+    (done,) = do_import(catalog, *(recordings_folder / "binance").glob("usdm_btcusdt_202407*.gz"))
+    first, second = done.days
+    assert (first.date, second.date) == (dt.date(2024, 7, 18), dt.date(2024, 7, 19))
+    assert "sequence_gap" not in done.drops
+    assert (first.crossed, second.crossed) == (0, 0)
+    quality, series = measure(catalog, second)
+    assert 1 <= (quality.spread_ticks_mean or 0) < 3
+    assert 55_000 < series.mid[0] * 0.1 < 75_000
+    # best quotes tell of a sweep before its trades are printed: many prints lie outside the new touch
+    assert quality.trades_outside_spread / quality.trades < 0.5
+    config = Config()
+    episode = run_day(catalog, second, Plan(config, "foic", None, None))
+    episode.check_identity()
+    assert len(episode.tape.fills) > 100
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instrument", "updates", "trades"),
+    [
+        ("ctp/SHFE.rb2205.*", "rb2205.SHFE", 3_282, 5_215),
+        ("ctp/CZCE.TA205.*", "TA205.CZCE", 3_148, 2_680),
+        ("ctp/tqsdk_*", "cu1909.SHFE", 200, 11),
+        ("binance/spot_btcusdt_*", "BTCUSDT.BINANCE", 79_665, 19_903),
+        ("coinbase/*", "BTC-USD.COINBASE", 17_718, 256),
+        ("bitstamp/*", "BTCUSD.BITSTAMP", 49_342, 520),
+        ("lobster/*", "AAPL.NASDAQ", 999, 159),
+        ("databento/esh4*", "ES2403.GLBX", 46_975, 2_973),
+        ("sgx/*", "CN.SGX", 26_611, 0),
+    ],
+)
+def test_every_kind_of_recording_imports(
+    pattern: str, instrument: str, updates: int, trades: int, catalog: Catalog, recordings_folder: Path
+) -> None:
+    (done,) = do_import(catalog, *recordings_folder.glob(pattern))
+    assert {day.instrument for day in done.days} == {instrument}
+    assert sum(day.book_updates for day in done.days) == updates
+    assert sum(day.trades for day in done.days) == trades
+    assert sum(day.crossed for day in done.days) == 0
+
+
+def test_many_instruments_in_one_night_file(catalog: Catalog, recordings_folder: Path) -> None:
+    (done,) = do_import(catalog, *(recordings_folder / "ctp").glob("pandora_*"))
+    assert len({day.instrument for day in done.days}) > 150
+    assert {day.date for day in done.days} == {dt.date(2023, 12, 4)}
+    assert done.drops["unknown_instrument"] == 6  # the index pseudo-contracts
+
+
+def test_tardis_sample_needs_a_catalog_of_its_own(recordings_folder: Path, tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "old", ContractTable())
+    (done,) = do_import(catalog, *(recordings_folder / "tardis").glob("*.csv"))
+    assert [(d.instrument, d.tick, d.book_updates, d.depth) for d in done.days] == [
+        ("BTCUSDT-PERP.BINANCE", "0.01", 10, 25)
+    ]
