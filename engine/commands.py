@@ -36,6 +36,7 @@ from venues.simulator import simulate
 
 SIM_DAYS = (dt.date(2020, 1, 6), dt.date(2020, 1, 7), dt.date(2020, 1, 8))
 _SIM_TRAIN_S = 4 * 3600.0
+_SHOWN_DAYS = 40
 
 
 def open_catalog(config: Config) -> Catalog:
@@ -72,36 +73,34 @@ def _show_imports(catalog: Catalog, results: list[Imported], as_json: bool) -> N
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(results) + b"\n")
         return
-    rows = []
-    for result in results:
-        for day in result.days[:20]:
-            note = "already there" if result.skipped else _reasons(day.drops)
-            rows.append([day.instrument, day.date, day.book_updates, day.trades, day.crossed, note])
-        if len(result.days) > 20:
-            rest = result.days[20:]
-            rows.append(
-                [
-                    f"… {len(rest)} more",
-                    "",
-                    sum(d.book_updates for d in rest),
-                    sum(d.trades for d in rest),
-                    sum(d.crossed for d in rest),
-                    "",
-                ]
-            )
-    columns = ["instrument", "date", "book updates", "trades", "crossed", "left out or changed"]
+    days = [(result, day) for result in results for day in result.days]
+    rows = [
+        [
+            day.instrument,
+            day.date,
+            day.book_updates,
+            day.trades,
+            day.crossed,
+            "there already" if done.skipped else "new",
+        ]
+        for done, day in days[:_SHOWN_DAYS]
+    ]
+    columns = ["instrument", "date", "book updates", "trades", "crossed", ""]
     console.stdout.print(console.table(f"catalog {catalog.root}", columns, rows))
-
-
-def _reasons(drops: dict[str, int]) -> str:
-    return "\n".join(f"{reason} {count:,}" for reason, count in drops.items()) or "nothing"
+    if len(days) > _SHOWN_DAYS:
+        console.stdout.print(f"… and {len(days) - _SHOWN_DAYS} more days")
+    for result in results:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result.drops.items())) or "nothing"
+        click.echo(f"{result.recording}: left out or changed: {reasons}")
 
 
 def record_datasets(config: Config, instrument: str, dates: str | None) -> None:
     catalog = open_catalog(config)
     rows, folder = [], catalog.root
     for path, counts, day in _record(catalog, select.days(catalog, instrument, dates), config):
-        note = f"{counts['rows']:,} rows, {counts.get('broken_off', 0):,} broken off" if counts else "already there"
+        note = (
+            f"{counts.get('rows', 0):,} rows, {counts.get('broken_off', 0):,} broken off" if counts else "already there"
+        )
         rows.append([day.instrument, day.date, note])
         folder = path.parent.parent
     console.stdout.print(console.table(f"datasets {folder}", ["instrument", "date", "samples"], rows))

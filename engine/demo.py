@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine import console
+from engine import console, select
 from engine.backtest import Plan
 from engine.commands import SIM_DAYS, comparison, open_catalog, run_days, simulate_day
 from engine.config import SHIPPED, Config, QuoterName
@@ -16,18 +16,20 @@ from engine.runs import final_name, run_folder, write_json
 from engine.summary import summarise
 
 BASELINES: tuple[QuoterName, ...] = ("liic", "glft")
-_INTENSITY = (0.9, 0.6)  # A, k of the simulated market, fitted on the training days' simulation
+_EARLIER_S = 600.0  # an earlier stretch of the market, on which the baselines fit their intensities
 
 
 def run_demo(config: Config, minutes: float, seed: int) -> None:
     with tempfile.TemporaryDirectory(prefix="cmm-demo-") as folder:
         local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=folder))
         catalog = open_catalog(local)
-        day = simulate_day(catalog, seed, minutes * 60.0, SIM_DAYS[-1].replace(month=2))
+        simulate_day(catalog, seed + 1, _EARLIER_S, SIM_DAYS[0].replace(month=2))
+        day = simulate_day(catalog, seed, minutes * 60.0, SIM_DAYS[1].replace(month=2))
         results = []
         with run_folder(local, "demo", {"minutes": minutes, "seed": seed}) as run:
             for quoter in ("cmm", *BASELINES):
-                plan = Plan(local, quoter, SHIPPED if quoter == "cmm" else None, _INTENSITY)
+                fitted, _ = select.intensity(catalog, day.instrument, day.date, quoter, local, None)
+                plan = Plan(local, quoter, SHIPPED if quoter == "cmm" else None, fitted)
                 episodes = run_days(catalog, [day], plan)
                 results.append((quoter, plan, episodes, summarise(day.instrument, plan, episodes, [], {})))
             summaries = [summary for *_, summary in results]

@@ -6,13 +6,14 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.config import SHIPPED, Config, ConfigError, QuoterName, parse_dates
+from engine.config import SHIPPED, Config, QuoterName, parse_dates
 from engine.recorder import Progress, record_day
 from models import artifact, dataset
 from models.errors import ModelError
 from strategies.intensity import fit_intensity
 from venues.catalog import Catalog, Day
 
+_FALLBACK = (1.0, 0.5)  # A in 1/s and k in 1/tick where nothing can be fitted
 _REACH_COLUMNS = (3, 4)  # of a dataset's outcomes: reach below and above mid
 
 
@@ -78,16 +79,15 @@ def intensity(
     if given.a is not None and given.k is not None:
         return (given.a, given.k), "intensities as configured"
     earlier = [day for date, day in catalog.days(instrument).items() if date < first][-5:]
-    if not earlier:
-        raise ConfigError(
-            f"quoter {quoter} fits its intensities on earlier days and {instrument} has none before {first}; "
-            "import some, or set strategy.intensity.a and strategy.intensity.k"
-        )
-    data = dataset.load([record_day(catalog, day, config, progress)[0] for day in earlier])
     try:
-        sides = [fit_intensity(data.outcomes[:, column]) for column in _REACH_COLUMNS]
-    except ValueError as error:
-        raise ConfigError(f"{instrument}: {error}; set strategy.intensity.a and strategy.intensity.k") from error
+        if not earlier:
+            raise ValueError(f"there is no day before {first}")
+        paths = [record_day(catalog, day, config, progress)[0] for day in earlier]
+        outcomes = dataset.load(paths).outcomes
+        sides = [fit_intensity(outcomes[:, column]) for column in _REACH_COLUMNS]
+    except (ValueError, ModelError) as error:
+        a, k = _FALLBACK
+        return _FALLBACK, f"WARNING: intensities are not fitted ({error}): A = {a:g}/s and k = {k:g}/tick are assumed"
     a, k = (sum(values) / 2 for values in zip(*sides, strict=True))
     span = f"{earlier[0].date}..{earlier[-1].date}"
     return (a, k), f"intensities fitted on {span}: A = {a:.3f}/s, k = {k:.3f}/tick"

@@ -99,14 +99,12 @@ def test_backtest_twice_gives_the_same_fills_and_an_unfitted_instrument_says_wha
     assert "no fitted artifact" in first["notes"][0]
 
 
-def test_glft_fits_its_intensities_on_earlier_days_or_says_that_there_are_none(imported: Path) -> None:
-    refused(
-        cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft"),
-        "earlier days",
-        "strategy.intensity.a",
-    )
-    given = ("--set", "strategy.intensity.a=1", "--set", "strategy.intensity.k=0.5")
-    assert cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft", *given, "--json").exit_code == 0
+def test_glft_uses_given_intensities_or_warns_that_it_assumes_some(imported: Path) -> None:
+    command = ("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft", "--json")
+    (warning,) = json.loads(cmm(*command).stdout)["notes"]
+    assert "WARNING: intensities are not fitted (there is no day before 2021-01-04)" in warning
+    given = json.loads(cmm(*command, "--set", "strategy.intensity.a=2", "--set", "strategy.intensity.k=0.4").stdout)
+    assert given["intensity"] == [2.0, 0.4]
 
 
 def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -> None:

@@ -128,6 +128,17 @@ def test_ctp_czce_turnover_leaves_the_multiplier_out(tmp_path: Path, contracts: 
     assert not drops
 
 
+def test_ctp_turnover_that_tells_the_days_average_is_not_believed(tmp_path: Path, contracts: ContractTable) -> None:
+    fixed = {"symbol": "TA205", "exchange": "CZCE", "last": 5400, "bid": 5398, "ask": 5400, "day": "20220218"}
+    rows = [  # as CZCE.TA205 of 18 February 2022: turnover = volume x the day's average x 5
+        ctp_row("09:30:00", volume=1000, turnover=1000 * 5338 * 5, **fixed),  # type: ignore[arg-type]
+        ctp_row("09:30:01", volume=1010, turnover=1010 * 5338 * 5, **fixed),  # type: ignore[arg-type]
+    ]
+    events, drops = read(ctp_file(tmp_path / "a.csv", rows), contracts=contracts)
+    assert [(t.price, t.size, t.aggressor) for t in trades(events)] == [(2700, 10, BUY)]
+    assert drops == Counter(turnover_mismatch=1)
+
+
 def test_ctp_unknown_aggressor_at_the_mid(tmp_path: Path, contracts: ContractTable) -> None:
     rows = [ctp_row(volume=100), ctp_row("09:30:01", 0, volume=101)]
     (trade,) = trades(read(ctp_file(tmp_path / "a.csv", rows), contracts=contracts)[0])

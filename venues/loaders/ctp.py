@@ -29,6 +29,7 @@ STALE_NS = 5 * NS_PER_S
 _SHANGHAI = ZoneInfo("Asia/Shanghai")
 _NO_PRICE = 1e300  # CTP writes DBL_MAX where there is no price
 _NIGHT_HOUR = 18
+_PLAUSIBLE_TICKS = 3  # an interval's average may lie this far, and its range, outside what two rows show
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -203,10 +204,19 @@ class _Stream:
             yield Trade(self._contract.id, row.ts, row.ts, price, lots, side, day=row.day)
 
     def _average_ticks(self, row: Row, before: Row, volume: float, drops: Counter[str]) -> float:
-        """Average price of the interval, in ticks; CZCE's turnover leaves the multiplier out."""
+        """Average price of the interval, in ticks.
+
+        CZCE's turnover leaves the multiplier out on some feeds and on others is volume times the
+        DAY's average price, whose difference means nothing: an average that lies away from both
+        rows' quotes and last prices is not believed, all volume then prints at the last price.
+        """
+        seen = [row.last, before.last]
+        seen += [price for r in (row, before) for price, size in (*r.bids[:1], *r.asks[:1]) if size > 0]
+        low, high = min(seen), max(seen)
+        slack = (high - low) + _PLAUSIBLE_TICKS * self._contract.tick
         paid = (row.turnover - before.turnover) / volume
         for scale in (float(self._contract.terms.multiplier), 1.0):
-            if abs(paid / scale / row.last - 1) < 0.2:
+            if low - slack <= paid / scale <= high + slack:
                 return paid / scale / self._contract.tick
         drops["turnover_mismatch"] += 1
         return row.last / self._contract.tick

@@ -1,0 +1,14 @@
+"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory]`."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import imports, latency, memory, rate
+
+ALL = {"latency": latency.main, "rate": rate.main, "imports": imports.main, "memory": memory.main}
+
+for name in sys.argv[1:] or ALL:
+    if name not in ALL:
+        sys.exit(f"unknown benchmark {name}: known are {', '.join(ALL)}")
+    ALL[name]()

@@ -1,0 +1,125 @@
+"""Decision latency by step, on simulated book updates, beside an empty ONNX graph run the same way."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper
+
+from engine.config import SHIPPED, Config
+from engine.tape import Tape
+from models.features import BookFeatures
+from models.predictor import Predictor
+from strategies.differ import Differ
+from strategies.ladder import LadderBuilder
+from strategies.limits import admit
+from strategies.quoters import CmmQuoter
+from strategies.values import ASK, BID, Kind, Market
+from strategies.working import WorkingOrders
+from venues.events import BookUpdate, Trade
+from venues.simulator import simulate
+
+_STEPS = ("features", "predict", "ladder", "differ and limits", "all four", "empty graph")
+_WARM_UP = 2_000
+
+
+def main(seconds: float = 900.0) -> None:
+    """Print p50, p99 and p99.9 of each step in microseconds."""
+    predictor, config = Predictor(SHIPPED), Config()
+    features = BookFeatures(predictor.manifest.spec)
+    features.vector = predictor.features[0]
+    quoter, builder, differ = (
+        CmmQuoter(config.strategy.cmm, 0.0),
+        LadderBuilder(config.strategy.ladder),
+        Differ(config.strategy.differ),
+    )
+    orders, empty, tape = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), Tape()
+    changes = np.zeros((64, 3), np.int64)
+    samples: list[list[int]] = []
+    clock, key = time.perf_counter_ns, 0
+    gc.disable()
+    for event in simulate(1, seconds, 10**18):
+        if isinstance(event, Trade):
+            features.on_trade(event.ts_recv, event.price, event.size, event.aggressor)
+            continue
+        assert isinstance(event, BookUpdate)
+        changes[: len(event.levels)] = event.levels
+        t0 = clock()
+        ready = features.on_book(event.ts_recv, changes, len(event.levels), event.snapshot)
+        t1 = clock()
+        if not ready:
+            continue
+        forecast = predictor.predict()
+        t2 = clock()
+        assert forecast is not None
+        market = Market(
+            features.bid_ticks, features.ask_ticks, features.sigma_ticks, 5.0, features.trend_ticks(2), features.regime
+        )
+        bid, ask = quoter.best(market, forecast, 0, 10)
+        ladder = builder.build(bid, ask, (market.bid_ticks, market.ask_ticks), 0.0, 10, 10)
+        t3 = clock()
+        tolerance = differ.tolerance(market.sigma_ticks)
+        wanted = []
+        books = {side: orders.touchable(side) for side in (BID, ASK)}
+        for side, levels in ((BID, ladder.bids), (ASK, ladder.asks)):
+            wanted += differ.side(side, levels, [(o.price, o.left) for o in books[side]], tolerance)
+        actions, _ = admit(wanted, orders.exposure, market.mid_ticks, config.limits)
+        t4 = clock()
+        empty()
+        t5 = clock()
+        samples.append([t1 - t0, t2 - t1, t3 - t2, t4 - t3, t4 - t0, t5 - t4])
+        for action in actions:  # as if the venue took everything at once
+            if action.kind == Kind.PLACE:
+                key += 1
+                orders.sent(key, action.side, action.price, action.size, False)
+                orders.accepted(key)
+            elif action.kind == Kind.CANCEL:
+                orders.gone(books[action.side][action.order].key)
+            else:
+                orders.resized(books[action.side][action.order].key, action.size)
+        tape.on_actions(event.ts_recv, actions)
+    gc.enable()
+    times = np.array(samples[_WARM_UP:]) / 1e3
+    print(
+        f"decision latency, µs, {len(times):,} book updates, {sum(tape.actions) / len(samples):.2f} order actions an update"
+    )
+    print(f"{'step':<20}{'p50':>9}{'p99':>9}{'p99.9':>9}")
+    for name, column in zip(_STEPS, times.T, strict=True):
+        p50, p99, p999 = np.quantile(column, [0.5, 0.99, 0.999])
+        print(f"{name:<20}{p50:>9.1f}{p99:>9.1f}{p999:>9.1f}")
+    print(f"predict over empty graph, median: {np.median(times[:, 1]) / np.median(times[:, 5]):.1f}")
+
+
+def _empty_graph(features: int):  # type: ignore[no-untyped-def]
+    """A graph that hands its input on, bound the same way: what ONNX Runtime costs by itself."""
+    node = helper.make_node("Identity", ["x"], ["y"])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, features]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "empty", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.onnx"
+        onnx.save(model, path)
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    x, y = np.zeros((1, features), np.float32), np.zeros((1, features), np.float32)
+    values_in, values_out = ort.OrtValue.ortvalue_from_numpy(x), ort.OrtValue.ortvalue_from_numpy(y)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", values_in)
+    binding.bind_ortvalue_output("y", values_out)
+
+    def run() -> list[float]:
+        session.run_with_iobinding(binding)
+        return values_out.numpy()[0, :6].tolist()  # type: ignore[no-any-return]
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
