@@ -104,6 +104,7 @@ def _prices(series: Series, contract: Contract) -> go.Figure:
             text=[f"{t[2]} lots" for t in mine], marker={"size": 4, "color": colour, "opacity": 0.6},
         )  # fmt: skip
     chart.update_layout(hovermode="closest")
+    chart.update_yaxes(tickformat=f".{contract.price_precision}f")
     return chart
 
 

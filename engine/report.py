@@ -262,6 +262,7 @@ def _quotes(episodes: Sequence[Episode]) -> go.Figure:
             },
         )  # fmt: skip
     figure.update_layout(hovermode="closest")
+    figure.update_yaxes(tickformat=f".{e.contract.price_precision}f")
     return figure
 
 
