@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/cmm demo
 
 $(STAMP): $(SETUP)
-	bash scripts/make_venv.sh $(VENV) ".[]"
+	bash scripts/make_venv.sh $(VENV) .
 	touch $@
 
 $(DEV_STAMP): $(SETUP)

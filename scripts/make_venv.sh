@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make (or refresh) a virtual environment and install the project into it, versions pinned.
-# usage: make_venv.sh FOLDER ".[extra,...]"
+# usage: make_venv.sh FOLDER . or ".[extra,...]"
 set -euo pipefail
 venv=$1
 target=$2
