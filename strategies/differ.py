@@ -15,7 +15,7 @@ from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 
-from strategies.values import Action, Kind
+from strategies.values import BID, Action, Kind
 
 _KEEP, _AMEND, _CANCEL = 0, 1, 2
 
@@ -28,7 +28,8 @@ class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_tolerance_ticks : int
         An order this close to a wanted price is kept.
     price_tolerance_sigmas : float
-        The same in sigmas of the mid over the horizon; the larger of the two holds.
+        The same in sigmas of the mid over the horizon, for orders that are too passive: those only
+        fill less, while an order more aggressive than wanted is picked off.
     size_tolerance : float
         And if its size is off by no more than this share.
 
@@ -40,21 +41,22 @@ class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @njit(cache=True)
-def diff_core(wanted, working, price_tolerance, size_tolerance, verdict, missing):  # type: ignore[no-untyped-def]
+def diff_core(wanted, working, inward, passive, aggressive, size_tolerance, verdict, missing):  # type: ignore[no-untyped-def]
     """Match wanted levels to working orders of one side, best levels first, nearest price first.
 
-    wanted (m, 2) int64 (price, lots); working (n, 2) int64 (price, lots left); writes
-    verdict (n,) int64 and missing (m,) int64 (1 where an order has to be placed).
+    wanted (m, 2) int64 (price, lots); working (n, 2) int64 (price, lots left); `inward` is 1 for bids
+    and -1 for asks; an order may be `passive` ticks further from mid than wanted, `aggressive`
+    ticks nearer. Writes verdict (n,) int64 and missing (m,) int64 (1 where an order has to be placed).
     """
     for i in range(working.shape[0]):
         verdict[i] = _CANCEL
     for j in range(wanted.shape[0]):
         missing[j] = 1
-        best, distance = -1, price_tolerance + 1
+        best, distance = -1, 1 << 60
         for i in range(working.shape[0]):
-            gap = abs(working[i, 0] - wanted[j, 0])
-            if verdict[i] == _CANCEL and gap < distance:
-                best, distance = i, gap
+            nearer = inward * (working[i, 0] - wanted[j, 0])
+            if verdict[i] == _CANCEL and -passive <= nearer <= aggressive and abs(nearer) < distance:
+                best, distance = i, abs(nearer)
         if best < 0:
             continue
         excess = working[best, 1] - wanted[j, 1]
@@ -76,7 +78,7 @@ class Differ:
         self._missing = np.zeros(capacity, np.int64)
 
     def tolerance(self, sigma_ticks: float) -> int:
-        """Price tolerance in ticks."""
+        """How much too passive an order may be, ticks."""
         return max(self._c.price_tolerance_ticks, round(self._c.price_tolerance_sigmas * sigma_ticks))
 
     def side(
@@ -94,13 +96,16 @@ class Differ:
             (price in ticks, lots left) of the orders that may be touched; an action's `order` is
             an index into it.
         tolerance : int
-            Of prices, ticks.
+            How much too passive an order may be, ticks.
 
         """
         n = len(working)
         for i, order in enumerate(working):
             self._working[i] = order
-        diff_core(wanted, self._working[:n], tolerance, self._c.size_tolerance, self._verdict, self._missing)
+        diff_core(
+            wanted, self._working[:n], 1 if side == BID else -1, tolerance, self._c.price_tolerance_ticks,
+            self._c.size_tolerance, self._verdict, self._missing,
+        )  # fmt: skip
         actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if self._verdict[i] == _CANCEL]
         for i in range(n):
             if self._verdict[i] == _AMEND:

@@ -143,7 +143,8 @@ def test_differ_amends_down_and_replaces_what_is_too_small() -> None:
 
 
 def test_differ_tolerates_small_moves() -> None:
-    assert side([(101, 1)], [(100, 1)], tolerance=1) == []
+    assert side([(101, 1)], [(100, 1)], tolerance=1) == []  # too passive: it only fills less
+    assert len(side([(100, 1)], [(101, 1)], tolerance=1)) == 2  # too aggressive: it would be picked off
 
 
 ORDERS = st.lists(st.tuples(st.integers(90, 110), st.integers(1, 9)), max_size=6, unique_by=lambda o: o[0])
