@@ -57,13 +57,14 @@ def main() -> None:
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
+@click.option("--again", is_flag=True, help="Import anew what is there already (after a change of contract terms).")
 @click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
 @configured
-def import_(config: Config, files: tuple[Path, ...], format_name: str | None, as_json: bool) -> None:
+def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
     """Import recordings into the catalog."""
     from engine.commands import import_files
 
-    import_files(config, list(files), format_name, as_json)
+    import_files(config, list(files), format_name, again, as_json)
 
 
 @main.command()

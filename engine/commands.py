@@ -37,6 +37,7 @@ from venues.simulator import simulate
 SIM_DAYS = (dt.date(2020, 1, 6), dt.date(2020, 1, 7), dt.date(2020, 1, 8))
 _SIM_TRAIN_S = 4 * 3600.0
 _SHOWN_DAYS = 40
+_OUT_OF_RANGE_SHARE = 0.05
 
 
 def open_catalog(config: Config) -> Catalog:
@@ -44,7 +45,7 @@ def open_catalog(config: Config) -> Catalog:
     return Catalog(Path(config.data.path), ContractTable([Path(path) for path in config.data.contracts]))
 
 
-def import_files(config: Config, files: list[Path], format_name: str | None, as_json: bool) -> None:
+def import_files(config: Config, files: list[Path], format_name: str | None, again: bool, as_json: bool) -> None:
     if format_name is not None and format_name not in LOADERS:
         raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
     catalog = open_catalog(config)
@@ -55,7 +56,7 @@ def import_files(config: Config, files: list[Path], format_name: str | None, as_
         for index, recording in enumerate(found):
             share = index / len(found)
             try:
-                results.append(import_recording(catalog, recording, _events_progress(update, share)))
+                results.append(import_recording(catalog, recording, _events_progress(update, share), again))
             except DataError as error:
                 failure = error
                 break
@@ -240,17 +241,29 @@ def finish(
     """Write summary, fills and report into a run folder."""
     from engine.report import write_report
 
-    refused = sum(e.counts.get("limit_bound", 0) for e in episodes)
-    if refused and not any(sum(e.tape.actions) for e in episodes):
-        notes = [
-            *notes,
-            f"WARNING: no order was placed, the limits refused all {refused:,}: see `limits` in the configuration",
-        ]
+    notes = [*notes, *_warnings(episodes)]
     summary = {**summarise(instrument, plan, episodes, notes, requoted), "run": str(final_name(folder))}
     write_json(folder / "summary.json", summary)
     _write_fills(folder / "fills.csv", episodes)
     write_report(folder / "report.html", summary, [(plan.quoter, episodes)], plan)
     return summary
+
+
+def _warnings(episodes: list[Episode]) -> list[str]:
+    """What the run itself gives reason to doubt."""
+
+    def count(name: str) -> int:
+        return sum(e.counts.get(name, 0) for e in episodes)
+
+    found = []
+    if count("limit_bound") and not any(sum(e.tape.actions) for e in episodes):
+        found.append(f"WARNING: no order was placed, the limits refused all {count('limit_bound'):,}: see `limits`")
+    if count("range_checks") and count("out_of_range") > _OUT_OF_RANGE_SHARE * count("range_checks"):
+        share = 100 * count("out_of_range") / count("range_checks")
+        found.append(
+            f"WARNING: in {share:.0f}% of the seconds some feature lay outside what the artifact was trained on"
+        )
+    return found
 
 
 def _write_fills(path: Path, episodes: list[Episode]) -> None:
@@ -272,6 +285,9 @@ def show_summary(summary: dict[str, Any]) -> None:
     columns = {e["date"]: e for e in summary["episodes"]} | {"total": summary["total"]}
     title = f"{summary['instrument']} · {summary['quoter']} · fees {summary['fee_scenario']} · {summary['currency']}"
     console.stdout.print(comparison(title, columns))
+    for note in summary["notes"]:
+        if note.startswith("WARNING"):
+            console.stdout.print(note, markup=False)
     total = summary["total"]
     fees = ", ".join(f"{name} {console.number(result['epnl'])}" for name, result in total["by_fees"].items())
     how = "traded anew" if all(r["requoted"] for r in total["by_fees"].values()) else "same fills"

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -61,7 +62,8 @@ class Ensemble(nn.Module):  # type: ignore[misc]
         m = m.view(-1, self.tasks, self.n)
         ranked = torch.topk(m, self.n // 2 + 1, dim=-1).values  # torch.median does not convert
         median = ranked[..., -1:] if self.n % 2 else 0.5 * (ranked[..., -1:] + ranked[..., -2:-1])
-        c = self.weight / (1.0 + (m - median) ** 2 * self.bandwidth)
+        distance = m - median
+        c = self.weight / (1.0 + distance * distance * self.bandwidth)
         agreed = c.sum(-1)
         fused = self.total * (c * m).sum(-1) / agreed * self.out_scale + self.out_shift
         context = x[:, -self.tasks :]
@@ -88,3 +90,16 @@ def export(ensemble: Ensemble, features: int, path: Path) -> None:
         external_data=False,
         verbose=False,
     )
+    model = onnx.load(path)
+    _strip(model)
+    onnx.save(model, path)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes of its own run (stack traces with file paths): the same weights
+    give the same bytes wherever they were trained."""
+    graph = model.graph
+    parts = [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]

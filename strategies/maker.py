@@ -338,12 +338,16 @@ class MarketMaker(Strategy):
 
     @guarded
     def _check(self) -> None:
-        """Once a second: pull quotes when the book went stale or the session ends, free memory."""
+        """Once a second: pull quotes when the book went stale or the session ends, look whether the
+        features are such as were trained on, free memory."""
         now = self.clock.timestamp_ns()
         if now - self._last_ts > self._features.spec.max_gap_s * 1e9:
             self._pull("stale")
         elif not self._in_session(now):
             self._pull("session")
+        elif self._predictor is not None and self._features.is_sound:
+            self.counts["range_checks"] += 1
+            self.counts["out_of_range"] += self._predictor.outside() > 0
         self._ticks_of_clock += 1
         if self._ticks_of_clock % _PURGE_EVERY == 0:  # memory grows by 7 KB an action otherwise
             self.cache.purge_closed_orders(now, 1)

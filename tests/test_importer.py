@@ -54,6 +54,10 @@ def test_import_twice_changes_nothing(catalog: Catalog, tmp_path: Path) -> None:
     assert not first.skipped
     assert second.skipped
     assert second.days == first.days
+    (recording,) = recordings([path])
+    anew = import_recording(catalog, recording, quiet, again=True)
+    assert not anew.skipped
+    assert anew.days == first.days  # the same bytes in, the same entry out
 
 
 def test_an_import_stopped_half_way_leaves_nothing_that_passes_for_whole(

@@ -70,6 +70,8 @@ def test_training_twice_gives_the_same_artifact(trained: Path, tmp_path: Path) -
     again = train_labels(made(8000, 1), made(1500, 2, 9000), SMALL, tmp_path / "a", quiet)
     assert again.files == artifact.read(trained).files
     assert again.hash == artifact.read(trained).hash
+    graph = (trained / artifact.GRAPH).read_bytes()
+    assert b"graph.py" not in graph  # no stack traces, no paths: the same bytes wherever it is trained
 
 
 def test_validation_days_must_come_later(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class Catalog:
         if (str(contract.terms.tick), str(contract.terms.lot)) != (day.tick, day.lot):
             raise DataError(
                 f"{day.instrument} {day.date} was imported with tick {day.tick} and lot {day.lot}, the contract "
-                f"table now says {contract.terms.tick} and {contract.terms.lot}; import it again"
+                f"table now says {contract.terms.tick} and {contract.terms.lot}; import it with --again"
             )
         return contract
 

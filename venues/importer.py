@@ -38,8 +38,8 @@ class Imported(msgspec.Struct, frozen=True):
     skipped: bool
 
 
-def import_recording(catalog: Catalog, recording: Recording, progress: Progress) -> Imported:
-    """Import one recording; days already there from the same files are left as they are.
+def import_recording(catalog: Catalog, recording: Recording, progress: Progress, again: bool = False) -> Imported:
+    """Import one recording; one that is there already from the same files is left as it is, unless `again`.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def import_recording(catalog: Catalog, recording: Recording, progress: Progress)
 
     """
     sources = [Source(path.name, sha256(path)) for path in recording.files]
-    known = catalog.completed(sources)
+    known = [] if again else catalog.completed(sources)
     if known:
         return Imported(recording.name, known, _sum(day.drops for day in known), skipped=True)
     drops: Counter[str] = Counter()
