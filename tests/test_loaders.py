@@ -90,6 +90,13 @@ def test_ctp_traps_are_dropped_and_counted(tmp_path: Path, contracts: ContractTa
     assert not trades(events)
 
 
+def test_ctp_a_stale_row_of_another_session_comes_first(tmp_path: Path, contracts: ContractTable) -> None:
+    rows = [ctp_row("15:15:00"), ctp_row("09:29:00"), ctp_row("09:30:00")]
+    events, drops = read(ctp_file(tmp_path / "a.csv", rows), contracts=contracts)
+    assert len(events) == 1
+    assert drops == Counter(outside_session=2)
+
+
 def test_ctp_missing_level_leaves_a_one_sided_book(tmp_path: Path, contracts: ContractTable) -> None:
     events, _ = read(ctp_file(tmp_path / "a.csv", [ctp_row(ask=0, sizes=(3, 0))]), contracts=contracts)
     assert books(events)[0].levels == [(BID, 26149, 3)]
@@ -148,16 +155,16 @@ def test_ctp_unknown_aggressor_at_the_mid(tmp_path: Path, contracts: ContractTab
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (ctp_row("09:30:05", volume="many", turnover=1), "line 3, column 'Volume': 'many' is not a number"),
+        (ctp_row("09:31:05", volume="many", turnover=1), "line 3, column 'Volume': 'many' is not a number"),
         (ctp_row("09:30:05", bid="nan"), "column 'BidPrice1'"),
         (ctp_row("9h30", volume=101), "column 'UpdateTime'"),
-        (ctp_row("09:29:00", volume=101), "time runs backwards by 60"),
+        (ctp_row("09:30:00", volume=101), "time runs backwards by 60"),
         (ctp_row("09:30:05") + ",1", "line 3: 14 fields where 13 are expected"),
     ],
 )
 def test_ctp_bad_rows_are_errors_that_say_where(row: str, says: str, tmp_path: Path, contracts: ContractTable) -> None:
     with pytest.raises(DataError, match=says):
-        read(ctp_file(tmp_path / "a.csv", [ctp_row(), row]), contracts=contracts)
+        read(ctp_file(tmp_path / "a.csv", [ctp_row("09:31:00"), row]), contracts=contracts)
 
 
 def test_files_of_one_instrument_and_day_are_one_recording(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_an_if_day_trades_from_import_to_pnl(catalog: Catalog, recordings_folder
     (done,) = do_import(catalog, recordings_folder / "ctp" / "CFFEX.IF2101.20210108.csv.gz")
     (day,) = done.days
     assert (day.book_updates, day.depth, day.crossed) == (28_391, 1, 0)
-    assert done.drops == {"outside_session": 3, "volume_across_gap": 2}
+    assert done.drops == {"outside_session": 3, "volume_across_gap": 1}
     quality, _ = measure(catalog, day)
     assert 2 < (quality.spread_ticks_mean or 0) < 4
     assert quality.covered_s == pytest.approx(4 * 3600, abs=2)

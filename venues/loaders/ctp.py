@@ -21,7 +21,7 @@ from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
 from venues.loaders.base import ArrivalOrder, Recording, Rows, head
-from venues.sessions import NS_PER_S, local_ns
+from venues.sessions import NS_PER_S, SessionClock, local_ns
 
 STALE_NS = 5 * NS_PER_S
 """Over a longer gap nobody knows when and where volume traded: it is dropped, not interpolated."""
@@ -147,12 +147,16 @@ class _Stream:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
+        self._clock = SessionClock(contract.sessions)
         self._order = ArrivalOrder()
         self._previous: Row | None = None
 
     def events(self, row: Row, where: str, drops: Counter[str]) -> Iterator[Event]:
         if row.last == 0 or row.volume == 0:
             drops["warm_up"] += 1
+            return
+        if not self._clock.is_open(row.ts):  # before the order of time: stale rows of another session come first
+            drops["outside_session"] += 1
             return
         if not self._order.admits(row.ts, where):
             drops["out_of_order"] += 1
