@@ -100,19 +100,22 @@ class Differ:
 
         """
         n = len(working)
-        for i, order in enumerate(working):
-            self._working[i] = order
+        if n:
+            self._working[:n] = working
         diff_core(
             wanted, self._working[:n], 1 if side == BID else -1, tolerance, self._c.price_tolerance_ticks,
             self._c.size_tolerance, self._verdict, self._missing,
         )  # fmt: skip
-        actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if self._verdict[i] == _CANCEL]
+        verdict, missing = self._verdict[:n].tolist(), self._missing[: len(wanted)].tolist()
+        if not any(verdict) and not any(missing):
+            return []
+        actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if verdict[i] == _CANCEL]
         for i in range(n):
-            if self._verdict[i] == _AMEND:
+            if verdict[i] == _AMEND:
                 size = _wanted_size(wanted, working[i][0], tolerance)
                 actions.append(Action(Kind.AMEND, side, working[i][0], size, i))
-        missing = (level for level, out in zip(wanted.tolist(), self._missing, strict=False) if out)
-        return actions + [Action(Kind.PLACE, side, price, size, -1) for price, size in missing]
+        places = (level for level, out in zip(wanted.tolist(), missing, strict=True) if out)
+        return actions + [Action(Kind.PLACE, side, price, size, -1) for price, size in places]
 
 
 def _wanted_size(wanted: NDArray[np.int64], price: int, tolerance: int) -> int:
