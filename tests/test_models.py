@@ -9,14 +9,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from engine.config import SHIPPED
-from models import artifact
+from models import artifact, students
 from models.dataset import Dataset, DatasetHeader
 from models.errors import ModelError
 from models.features import FeatureSpec
 from models.fusion import FusionConfig, fit
+from models.graph import Ensemble
 from models.predictor import Predictor, run_graph
+from models.students import Scaler
 from models.students_config import StudentConfig
 from models.train import TrainConfig, train_labels
 
@@ -58,6 +61,21 @@ def test_students_learn_what_there_is_and_the_graph_says_the_same(trained: Path)
     assert valid["r2_volume"] > 0.4
     assert manifest.metrics["parity"] <= 1e-5
     assert (trained / "MODEL_CARD.md").read_text().count("| valid |") == 1
+
+
+def test_the_graph_is_the_fusion_in_other_words() -> None:
+    data = made(4000, 1)
+    scaler = Scaler.fit(data)
+    team = students.train(data, scaler, SMALL.students, lambda *_: None)
+    y, z = students.outputs(team, scaler, data)
+    fusion = fit(y, z, scaler.targets(data).double().numpy(), data.regime, data.ts_ns, 5 * 10**9, SMALL.fusion)
+    forecast, confidence = fusion.predict(y, z)
+    mid, spread, volume = (forecast * scaler.target_deviation + scaler.target_mean).T
+    sigma, spread_base, volume_base = data.features[:, -3:].T
+    expected = np.stack([mid * np.exp(sigma), np.exp(spread + spread_base), volume + volume_base, *confidence.T], 1)
+    np.testing.assert_allclose(
+        Ensemble(team, scaler, fusion)(torch.from_numpy(data.features)), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_no_skill_where_there_can_be_none(tmp_path: Path) -> None:
