@@ -8,7 +8,7 @@ nothing earlier. Where a recording has no arrival times, both are the exchange's
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -18,7 +18,6 @@ BUY: Final = 1
 SELL: Final = 2
 NO_AGGRESSOR: Final = 0
 
-type Side = Literal[1, 2]
 type Level = tuple[int, int, int]
 """(side, price in ticks, size in lots); size 0 removes the level."""
 
