@@ -121,7 +121,7 @@ def card(manifest: Manifest) -> str:
             )
     lines += [
         "",
-        "IC: correlation of forecast and outcome, 95% interval by bootstrap of 5-minute blocks. R² against the mean of the "
+        "IC: correlation of forecast and outcome, 95% interval by bootstrap of blocks of up to 5 minutes. R² against the mean of the "
         "same days. The calibration split was seen by the fusion: read the validation split. No language model took part.",
         "",
     ]
@@ -155,7 +155,7 @@ def _score(forecast: NDArray[np.float32], data: Dataset) -> dict[str, Any]:
     return {
         "samples": len(data),
         "ic_mid": ic,
-        "ic_mid_interval": _block_bootstrap(forecast[:, 0].astype(np.float64), outcome[:, 0], data.ts_ns),
+        "ic_mid_interval": _block_bootstrap(forecast[:, 0].astype(np.float64), outcome[:, 0], data),
         "r2_mid": float(r2[0]),
         "r2_spread": float(r2[1]),
         "mae_spread_ticks": float(np.abs(error[:, 1]).mean()),
@@ -170,10 +170,18 @@ def _correlation(forecast: NDArray[np.float64], outcome: NDArray[np.float64]) ->
 
 
 def _block_bootstrap(
-    forecast: NDArray[np.float64], outcome: NDArray[np.float64], ts_ns: NDArray[np.int64], draws: int = 400
+    forecast: NDArray[np.float64], outcome: NDArray[np.float64], data: Dataset, draws: int = 400
 ) -> tuple[float, float]:
-    """95% interval of the correlation; blocks of 5 minutes, because horizons of neighbours overlap."""
-    _, block = np.unique(ts_ns // (300 * 10**9), return_inverse=True)
+    """95% interval of the correlation; drawn in blocks, because horizons of neighbours overlap.
+
+    Blocks last 5 minutes, on short data a twentieth of it but no less than six horizons. Fewer than
+    five blocks tell nothing: (-1, 1).
+    """
+    span_ns = int(data.ts_ns[-1] - data.ts_ns[0])
+    block_ns = int(min(max(span_ns / 20, data.spec.horizon_s * 6e9), 300e9))
+    _, block = np.unique(data.ts_ns // block_ns, return_inverse=True)
+    if block.max() < 4:
+        return -1.0, 1.0
     moments = np.stack([np.ones_like(outcome), forecast, outcome, forecast**2, outcome**2, forecast * outcome], 1)
     sums = np.zeros((block.max() + 1, 6))
     np.add.at(sums, block, moments)
