@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from strategies.values import BID, Action, Kind
 
-_KEEP, _AMEND, _CANCEL = 0, 1, 2
+_KEEP, _CANCEL = 0, -1  # verdicts; any positive one is the size to amend to
 
 
 class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +61,7 @@ def diff_core(wanted, working, inward, passive, aggressive, size_tolerance, verd
             continue
         excess = working[best, 1] - wanted[j, 1]
         if excess > size_tolerance * wanted[j, 1]:
-            verdict[best] = _AMEND
+            verdict[best] = wanted[j, 1]
             missing[j] = 0
         elif -excess <= size_tolerance * wanted[j, 1]:
             verdict[best] = _KEEP
@@ -110,14 +110,6 @@ class Differ:
         if not any(verdict) and not any(missing):
             return []
         actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if verdict[i] == _CANCEL]
-        for i in range(n):
-            if verdict[i] == _AMEND:
-                size = _wanted_size(wanted, working[i][0], tolerance)
-                actions.append(Action(Kind.AMEND, side, working[i][0], size, i))
+        actions += [Action(Kind.AMEND, side, working[i][0], verdict[i], i) for i in range(n) if verdict[i] > _KEEP]
         places = (level for level, out in zip(wanted.tolist(), missing, strict=True) if out)
         return actions + [Action(Kind.PLACE, side, price, size, -1) for price, size in places]
-
-
-def _wanted_size(wanted: NDArray[np.int64], price: int, tolerance: int) -> int:
-    near = [int(size) for level, size in wanted.tolist() if abs(level - price) <= tolerance]
-    return min(near)

@@ -142,6 +142,11 @@ def test_differ_amends_down_and_replaces_what_is_too_small() -> None:
     assert [a.kind for a in side([(100, 9)], [(100, 2)])] == [Kind.CANCEL, Kind.PLACE]
 
 
+def test_differ_amends_to_the_level_that_the_order_was_matched_to() -> None:
+    actions = side([(101, 1), (100, 5)], [(101, 1), (100, 20)], tolerance=1)
+    assert actions == [Action(Kind.AMEND, BID, 100, 5, 1)]  # not to the size of the level next to it
+
+
 def test_differ_tolerates_small_moves() -> None:
     assert side([(101, 1)], [(100, 1)], tolerance=1) == []  # too passive: it only fills less
     assert len(side([(100, 1)], [(101, 1)], tolerance=1)) == 2  # too aggressive: it would be picked off
