@@ -122,7 +122,7 @@ def train_artifact(
     if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out}: the folder holds something that is not an artifact; name another")
     try:
-        from models.train import TrainConfig, card, train_labels
+        from models.train import card, train_labels
     except ImportError as error:
         raise ConfigError(
             f"training needs the extra packages ({error.name} is missing): pip install 'cmm[train]'"
@@ -138,9 +138,8 @@ def train_artifact(
         valid = None
         if valid_dates is not None:
             valid = _datasets(catalog, select.days(catalog, instrument, valid_dates, "--valid"), config)
-    section = config.train
     with console.status("training") as report:
-        manifest = train_labels(data, valid, TrainConfig(section.students, section.fusion), out, report)
+        manifest = train_labels(data, valid, config.train, out, report)
     click.echo(card(manifest))
     click.echo(f"artifact {out}, hash {manifest.hash}")
 

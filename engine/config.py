@@ -14,8 +14,7 @@ import yaml
 from msgspec import Meta
 
 from models.features import FeatureSpec
-from models.fusion import FusionConfig
-from models.students_config import StudentConfig
+from models.train_config import TrainConfig
 from strategies.differ import DifferConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
@@ -91,13 +90,6 @@ class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other_fees: bool = True
 
 
-class TrainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Students and fusion."""
-
-    students: StudentConfig = StudentConfig()
-    fusion: FusionConfig = FusionConfig()
-
-
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -105,7 +97,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: RunsConfig = RunsConfig()
     features: FeatureSpec = FeatureSpec()
     record: RecordConfig = RecordConfig()
-    train: TrainSection = TrainSection()
+    train: TrainConfig = TrainConfig()
     model: ModelConfig = ModelConfig()
     strategy: StrategyConfig = StrategyConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -13,7 +13,7 @@ from engine.config import FeeScenario
 from engine.episode import Episode
 from engine.fees import SCENARIOS, fees_of
 from engine.metrics import MAP, METRICS
-from models.predictor import Predictor
+from models import artifact
 
 
 def summarise(
@@ -30,7 +30,7 @@ def summarise(
     """
     model: dict[str, Any] | None = None
     if plan.artifact is not None:
-        manifest = Predictor(plan.artifact).manifest
+        manifest = artifact.read(plan.artifact)
         model = {"path": str(plan.artifact), "hash": manifest.hash, "name": manifest.name, "trained_on": manifest.train}
     return {
         "instrument": instrument,

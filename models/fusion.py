@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from models.features import REGIMES, TASKS
+from models.train_config import FusionConfig
 
 type Array = NDArray[np.float64]
 type Blocks = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
@@ -32,31 +33,6 @@ _RIDGES = (_OFF, 3.0, 1.0, 0.3, 0.1, 0.01)
 _GAMMA_RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 _BLOCKS = 5
 _LOSSES = ("square", "absolute", "square")  # per task, in the task's own metric
-
-
-class FusionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of the fusion.
-
-    Parameters
-    ----------
-    kernel_features : int
-        D, size of the common space.
-    bandwidth : float
-        h in robust standard deviations of the students' disagreement.
-    outside_weight : float
-        Weight of calibration samples outside a student's regime.
-    gamma : bool
-        Fit γ (dependence-corrected projection) for tasks of square loss; else equal weights.
-    seed : int
-        Draws W and b.
-
-    """
-
-    kernel_features: int = 32
-    bandwidth: float = 3.0
-    outside_weight: float = 0.5
-    gamma: bool = True
-    seed: int = 11
 
 
 class Fusion(msgspec.Struct, frozen=True):

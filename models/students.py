@@ -18,7 +18,7 @@ from models.dataset import Dataset
 from models.errors import ModelError
 from models.features import REGIMES
 from models.labels import normalised
-from models.students_config import StudentConfig
+from models.train_config import StudentConfig
 
 
 class Scaler(msgspec.Struct, frozen=True):

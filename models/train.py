@@ -19,22 +19,15 @@ from models.artifact import Golden, Manifest
 from models.dataset import Dataset
 from models.errors import ModelError
 from models.features import REGIMES, TASKS
-from models.fusion import FusionConfig, fit
+from models.fusion import fit
 from models.labels import natural
 from models.predictor import run_graph
 from models.students import Scaler
-from models.students_config import StudentConfig
+from models.train_config import TrainConfig
 
 PARITY = 1e-5
 _CALIBRATION_SHARE = 0.25
 _PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
-
-
-class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of students and fusion."""
-
-    students: StudentConfig = StudentConfig()
-    fusion: FusionConfig = FusionConfig()
 
 
 def train_labels(

@@ -16,12 +16,12 @@ from models import artifact, students
 from models.dataset import Dataset, DatasetHeader
 from models.errors import ModelError
 from models.features import FeatureSpec
-from models.fusion import FusionConfig, fit
+from models.fusion import fit
 from models.graph import Ensemble
 from models.predictor import Predictor, run_graph
 from models.students import Scaler
-from models.students_config import StudentConfig
-from models.train import TrainConfig, train_labels
+from models.train import train_labels
+from models.train_config import FusionConfig, StudentConfig, TrainConfig
 
 SPEC = FeatureSpec()
 SMALL = TrainConfig(StudentConfig(members=1, width=8, epochs=12, batch=256), FusionConfig(kernel_features=8))

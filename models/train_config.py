@@ -1,4 +1,4 @@
-"""Settings of the students; apart from them, so that reading a configuration does not load torch."""
+"""Settings of training; apart from it, so that reading a configuration loads neither torch nor scipy."""
 
 from __future__ import annotations
 
@@ -45,3 +45,35 @@ class StudentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def count(self) -> int:
         return len(TASKS) * len(REGIMES) * self.members
+
+
+class FusionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the fusion.
+
+    Parameters
+    ----------
+    kernel_features : int
+        D, size of the common space.
+    bandwidth : float
+        h in robust standard deviations of the students' disagreement.
+    outside_weight : float
+        Weight of calibration samples outside a student's regime.
+    gamma : bool
+        Fit γ (dependence-corrected projection) for tasks of square loss; else equal weights.
+    seed : int
+        Draws W and b.
+
+    """
+
+    kernel_features: int = 32
+    bandwidth: float = 3.0
+    outside_weight: float = 0.5
+    gamma: bool = True
+    seed: int = 11
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of students and fusion."""
+
+    students: StudentConfig = StudentConfig()
+    fusion: FusionConfig = FusionConfig()
