@@ -24,7 +24,7 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
@@ -34,7 +34,7 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
 artifact: $(DEV_STAMP)
-	$(BIN)/cmm train --teacher labels --simulate --out models/artifacts/sim-labels
+	$(BIN)/cmm train --quick --out models/artifacts/sim-smollm2
 
 clean:
 	rm -rf $(VENV) build *.egg-info

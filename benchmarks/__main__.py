@@ -1,12 +1,18 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [teacher]`."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import imports, latency, memory, rate
+from benchmarks import imports, latency, memory, rate, teacher
 
-ALL = {"latency": latency.main, "rate": rate.main, "imports": imports.main, "memory": memory.main}
+ALL = {
+    "latency": latency.main,
+    "rate": rate.main,
+    "imports": imports.main,
+    "memory": memory.main,
+    "teacher": teacher.main,
+}
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

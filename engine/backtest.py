@@ -81,8 +81,15 @@ def make_quoter(plan: Plan, break_even_ticks: float) -> Quoter:
     return GlftQuoter(s.intensity.gamma, a, k)
 
 
-def run_day(catalog: Catalog, day: Day, plan: Plan, progress: Progress | None = None) -> Episode:
-    """Trade one day from flat.
+def make_predictor(plan: Plan) -> Predictor | None:
+    """The artifact of a plan, recalibrating if the configuration says so; one serves consecutive days."""
+    return Predictor(plan.artifact, plan.config.model.recalibrate) if plan.artifact is not None else None
+
+
+def run_day(
+    catalog: Catalog, day: Day, plan: Plan, progress: Progress | None = None, predictor: Predictor | None = None
+) -> Episode:
+    """Trade one day from flat; a predictor that has served earlier days goes on from what it learnt there.
 
     Raises
     ------
@@ -94,7 +101,9 @@ def run_day(catalog: Catalog, day: Day, plan: Plan, progress: Progress | None = 
     contract = catalog.contract(day)
     units = Units(contract)
     fees = fees_of(contract, config.fees.scenario, config.fees)
-    predictor = Predictor(plan.artifact) if plan.artifact is not None else None
+    predictor = predictor if predictor is not None else make_predictor(plan)
+    if predictor is not None and predictor.recalibrator is not None:
+        predictor.recalibrator.start()
     span = max(day.end_ns - day.start_ns, 1)
     tape = Tape((lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None)
     price = _first_price(catalog, day, units)

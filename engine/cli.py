@@ -93,30 +93,99 @@ def record(config: Config, instrument: str, dates: str | None) -> None:
 @main.command()
 @click.option(
     "--teacher",
-    type=click.Choice(["labels"]),
-    default="labels",
-    show_default=True,
-    expose_value=False,
-    help="Who teaches the students: what happened.",
+    metavar="MODEL",
+    help="smollm2, a folder, a GGUF file or a name on the hub; or a control: labels, one-student, kd, fitnets, "
+    "random, no-body.  [train.teacher.model]",
 )
-@click.option("--instrument", help="Instrument to train on.")
-@click.option("--train", "train_dates", help="Training days: a,b or a..b.")
-@click.option("--valid", "valid_dates", help="Later days to report on.")
-@click.option("--simulate", is_flag=True, help="Train on the simulated market instead of recordings.")
+@click.option("--instrument", "instruments", multiple=True, help="Instrument to train on; several are allowed.")
+@click.option("--train", "train_dates", help="Days that teach: a,b or a..b.")
+@click.option("--valid", "valid_dates", help="Later days that choose epochs and judge the probe [cut off --train].")
+@click.option("--calibrate", "calibrate_dates", help="Later days that fit the fusion [cut off --train].")
+@click.option("--test", "test_dates", help="Later days, looked at once, for the model card.")
+@click.option("--folds", type=click.IntRange(min=1), default=1, help="Walk forward over --train; the last fold ships.")
+@click.option("--groups", type=click.Choice(["thirds", "probe"]), help="Instead of train.probe.groups.")
+@click.option("--quick", is_flag=True, help="The whole chain on the simulated market, with few windows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the artifact.")
 @configured
 def train(
     config: Config,
-    instrument: str | None,
+    teacher: str | None,
+    instruments: tuple[str, ...],
     train_dates: str | None,
     valid_dates: str | None,
-    simulate: bool,
+    calibrate_dates: str | None,
+    test_dates: str | None,
+    folds: int,
+    groups: str | None,
+    quick: bool,
+    as_json: bool,
     out: Path,
 ) -> None:
-    """Train an ensemble and write it as an artifact."""
-    from engine.commands import train_artifact
+    """Distil a language model into an ensemble and write it as an artifact.
 
-    train_artifact(config, instrument, train_dates, valid_dates, simulate, out)
+    A killed training goes on where it was when the same command is given again.
+    """
+    from engine.training import Request, train_artifact
+
+    dates = {"train": train_dates, "valid": valid_dates, "calibrate": calibrate_dates, "test": test_dates}
+    names = [name for text in instruments for name in text.split(",")]
+    train_artifact(config, Request(teacher, names, dates, folds, groups, quick, out), as_json)
+
+
+@main.command()
+@click.argument("folder", metavar="ARTIFACT", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def probe(folder: Path, as_json: bool) -> None:
+    """Show what the layers of an artifact's teacher know; writes probe.html and probe.png into it."""
+    from engine.probe_page import show_probe
+
+    show_probe(folder, as_json)
+
+
+@main.group()
+def models() -> None:
+    """Artifacts: list, show, verify, compare."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@configured
+def models_list(config: Config, as_json: bool) -> None:
+    """List the artifacts under the runs folder, and the shipped one."""
+    from engine.registry import list_models
+
+    list_models(config, as_json)
+
+
+@models.command("show")
+@click.argument("folder", metavar="ARTIFACT", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print splits and all metrics as JSON.")
+def models_show(folder: Path, as_json: bool) -> None:
+    """Print the model card."""
+    from engine.registry import show_model
+
+    show_model(folder, as_json)
+
+
+@models.command("verify")
+@click.argument("folder", metavar="ARTIFACT", type=click.Path(path_type=Path))
+def models_verify(folder: Path) -> None:
+    """Check hashes, feature spec, golden output and that the graph answers."""
+    from engine.registry import verify_model
+
+    verify_model(folder)
+
+
+@models.command("diff")
+@click.argument("one", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models_diff(one: Path, other: Path, as_json: bool) -> None:
+    """Compare two artifacts: settings, data, metrics and forecasts."""
+    from engine.registry import diff_models
+
+    diff_models(one, other, as_json)
 
 
 @main.command()

@@ -1,11 +1,10 @@
-"""What the commands do: import, record, train, backtest."""
+"""What the commands do: import, record, backtest."""
 
 from __future__ import annotations
 
 import csv
 import datetime as dt
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from rich.table import Table
 
 from engine import console, select
-from engine.backtest import Plan, run_day
+from engine.backtest import Plan, make_predictor, run_day
 from engine.config import Config, ConfigError, FeeScenario
 from engine.episode import Episode
 from engine.fees import SCENARIOS
@@ -25,8 +24,6 @@ from engine.recorder import record_day
 from engine.runs import final_name, run_folder, write_json
 from engine.summary import summarise
 from engine.tape import Fill
-from models import dataset
-from models.dataset import Dataset
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable
 from venues.errors import DataError
@@ -34,8 +31,6 @@ from venues.importer import Imported, import_events, import_recording
 from venues.loaders import LOADERS, recordings
 from venues.simulator import simulate
 
-SIM_DAYS = (dt.date(2020, 1, 6), dt.date(2020, 1, 7), dt.date(2020, 1, 8))
-_SIM_TRAIN_S = 4 * 3600.0
 _SHOWN_DAYS = 40
 _OUT_OF_RANGE_SHARE = 0.05
 
@@ -98,7 +93,7 @@ def _show_imports(catalog: Catalog, results: list[Imported], as_json: bool) -> N
 def record_datasets(config: Config, instrument: str, dates: str | None) -> None:
     catalog = open_catalog(config)
     rows, folder = [], catalog.root
-    for path, counts, day in _record(catalog, select.days(catalog, instrument, dates), config):
+    for path, counts, day in record(catalog, select.days(catalog, instrument, dates), config):
         note = (
             f"{counts.get('rows', 0):,} rows, {counts.get('broken_off', 0):,} broken off" if counts else "already there"
         )
@@ -107,53 +102,14 @@ def record_datasets(config: Config, instrument: str, dates: str | None) -> None:
     console.stdout.print(console.table(f"datasets {folder}", ["instrument", "date", "samples"], rows))
 
 
-def _record(catalog: Catalog, chosen: list[Day], config: Config) -> list[tuple[Path, dict[str, int], Day]]:
+def record(catalog: Catalog, chosen: list[Day], config: Config) -> list[tuple[Path, dict[str, int], Day]]:
+    """Record the datasets of days: path, counts (empty where it was there already), day."""
     done = []
     with console.bar("recording") as update:
         for index, day in enumerate(chosen):
             path, counts = record_day(catalog, day, config, console.day_progress(update, index, len(chosen)))
             done.append((path, counts, day))
     return done
-
-
-def train_artifact(
-    config: Config, instrument: str | None, train_dates: str | None, valid_dates: str | None, simulated: bool, out: Path
-) -> None:
-    if out.exists() and not (out / "manifest.json").exists() and any(out.iterdir()):
-        raise ConfigError(f"--out {out}: the folder holds something that is not an artifact; name another")
-    try:
-        from models.train import card, train_labels
-    except ImportError as error:
-        raise ConfigError(
-            f"training needs the extra packages ({error.name} is missing): pip install 'cmm[train]'"
-        ) from error
-    if simulated:
-        with tempfile.TemporaryDirectory() as folder:
-            data, valid = _simulated_datasets(config, Path(folder))
-    else:
-        if instrument is None or train_dates is None:
-            raise ConfigError("train needs --instrument and --train DATES (or --simulate)")
-        catalog = open_catalog(config)
-        data = _datasets(catalog, select.days(catalog, instrument, train_dates, "--train"), config)
-        valid = None
-        if valid_dates is not None:
-            valid = _datasets(catalog, select.days(catalog, instrument, valid_dates, "--valid"), config)
-    with console.status("training") as report:
-        manifest = train_labels(data, valid, config.train, out, report)
-    click.echo(card(manifest))
-    click.echo(f"artifact {out}, hash {manifest.hash}")
-
-
-def _datasets(catalog: Catalog, chosen: list[Day], config: Config) -> Dataset:
-    return dataset.load([path for path, _, _ in _record(catalog, chosen, config)])
-
-
-def _simulated_datasets(config: Config, folder: Path) -> tuple[Dataset, Dataset]:
-    """Two simulated days to train on and one to report on."""
-    local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=str(folder)))
-    catalog = open_catalog(local)
-    days = [simulate_day(catalog, seed, _SIM_TRAIN_S, date) for seed, date in enumerate(SIM_DAYS)]
-    return _datasets(catalog, days[:2], local), _datasets(catalog, days[2:], local)
 
 
 def simulate_day(catalog: Catalog, seed: int, seconds: float, date: dt.date) -> Day:
@@ -176,7 +132,7 @@ def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bo
     for note in notes:
         console.stderr.print(note, markup=False)
     with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:
-        episodes = run_days(catalog, chosen, plan)
+        episodes = run_days(catalog, chosen, plan, folder / "recalibration.npz")
         requoted = _other_fees(catalog, chosen, plan)
         summary = finish(folder, chosen[0].instrument, plan, episodes, notes, requoted)
     if as_json:
@@ -205,14 +161,19 @@ def plan_backtest(config: Config, catalog: Catalog, chosen: list[Day]) -> tuple[
     return Plan(config, quoter, path, fitted), notes
 
 
-def run_days(catalog: Catalog, chosen: list[Day], plan: Plan) -> list[Episode]:
-    """Trade each day from flat and check that its PnL is explained."""
-    episodes = []
+def run_days(catalog: Catalog, chosen: list[Day], plan: Plan, state: Path | None = None) -> list[Episode]:
+    """Trade each day from flat and check that its PnL is explained.
+
+    Where the fusion is recalibrated it goes on from day to day; its last state is saved at `state`.
+    """
+    episodes, predictor = [], make_predictor(plan)
     with console.bar(f"backtesting {plan.quoter}") as update:
         for index, day in enumerate(chosen):
-            episode = run_day(catalog, day, plan, console.day_progress(update, index, len(chosen)))
+            episode = run_day(catalog, day, plan, console.day_progress(update, index, len(chosen)), predictor)
             episode.check_identity()
             episodes.append(episode)
+    if state is not None and predictor is not None and predictor.recalibrator is not None:
+        predictor.recalibrator.save(state)
     return episodes
 
 

@@ -14,13 +14,14 @@ import yaml
 from msgspec import Meta
 
 from models.features import FeatureSpec
+from models.recalibrate_config import RecalibrateConfig
 from models.train_config import TrainConfig
 from strategies.differ import DifferConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.quoters import CmmConfig, IntensityConfig, OffsetConfig
 
-SHIPPED = Path(__file__).parent.parent / "models" / "artifacts" / "sim-labels"
+SHIPPED = Path(__file__).parent.parent / "models" / "artifacts" / "sim-smollm2"
 
 type QuoterName = Literal["cmm", "foic", "liic", "ltiic", "as", "glft"]
 type FeeScenario = Literal["exchange", "zero", "rebate"]
@@ -51,9 +52,10 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which artifact forecasts; null takes the newest one fitted to the instrument before the
-    backtest's first day, else the shipped one."""
+    backtest's first day, else the shipped one. And whether its fusion is recalibrated while it runs."""
 
     artifact: str | None = None
+    recalibrate: RecalibrateConfig = RecalibrateConfig()
 
 
 class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+_EVERY_S = 10.0
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -32,9 +36,23 @@ def bar(title: str) -> Iterator[Callable[[str, float], None]]:
 
 @contextmanager
 def status(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with a line that changes."""
+    """A spinner with a line that changes; where stderr is no terminal, a line each few seconds."""
+    if not stderr.is_terminal:
+        yield _Lines(title)
+        return
     with stderr.status(title) as spinner:
         yield lambda line: spinner.update(f"{title}: {line}")
+
+
+class _Lines:
+    def __init__(self, title: str) -> None:
+        self._title, self._next = title, 0.0
+
+    def __call__(self, line: str) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _EVERY_S
+            print(f"{self._title}: {line}", file=sys.stderr, flush=True)
 
 
 def day_progress(update: Callable[[str, float], None], index: int, count: int) -> Callable[[dt.date, float], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import msgspec
 
 from engine import console, select
 from engine.backtest import Plan
-from engine.commands import SIM_DAYS, comparison, open_catalog, run_days, simulate_day
+from engine.commands import comparison, open_catalog, run_days, simulate_day
 from engine.config import SHIPPED, Config, QuoterName
 from engine.report import write_report
 from engine.runs import final_name, run_folder, write_json
 from engine.summary import summarise
 
 BASELINES: tuple[QuoterName, ...] = ("liic", "glft")
+_DAYS = (dt.date(2020, 2, 6), dt.date(2020, 2, 7))
 _EARLIER_S = 600.0  # an earlier stretch of the market, on which the baselines fit their intensities
 
 
@@ -23,8 +25,8 @@ def run_demo(config: Config, minutes: float, seed: int) -> None:
     with tempfile.TemporaryDirectory(prefix="cmm-demo-") as folder:
         local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=folder))
         catalog = open_catalog(local)
-        simulate_day(catalog, seed + 1, _EARLIER_S, SIM_DAYS[0].replace(month=2))
-        day = simulate_day(catalog, seed, minutes * 60.0, SIM_DAYS[1].replace(month=2))
+        simulate_day(catalog, seed + 1, _EARLIER_S, _DAYS[0])
+        day = simulate_day(catalog, seed, minutes * 60.0, _DAYS[1])
         results = []
         with run_folder(local, "demo", {"minutes": minutes, "seed": seed}) as run:
             for quoter in ("cmm", *BASELINES):

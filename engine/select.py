@@ -49,7 +49,7 @@ def choose_artifact(config: Config, instrument: str, first: dt.date) -> tuple[Pa
             manifest = artifact.read(path.parent)
         except ModelError:
             continue
-        last = max(_trained_dates(manifest), default="")
+        last = max(manifest.seen, default="")
         if manifest.instruments == [instrument] and last < str(first):
             fitted.append((last, path.parent))
     if fitted:
@@ -61,11 +61,11 @@ def choose_artifact(config: Config, instrument: str, first: dt.date) -> tuple[Pa
 
 
 def leaks(path: Path, chosen: Sequence[Day]) -> list[str]:
-    """Backtest days that the artifact was trained on or that lie before its last training day."""
+    """Backtest days that the artifact has seen (trained, chosen or calibrated on) or that lie before such a day."""
     manifest = artifact.read(path)
     if chosen[0].instrument not in manifest.instruments:
         return []
-    last = max(_trained_dates(manifest), default="")
+    last = max(manifest.seen, default="")
     return [str(day.date) for day in chosen if str(day.date) <= last]
 
 
@@ -91,7 +91,3 @@ def intensity(
     a, k = (sum(values) / 2 for values in zip(*sides, strict=True))
     span = f"{earlier[0].date}..{earlier[-1].date}"
     return (a, k), f"intensities fitted on {span}: A = {a:.3f}/s, k = {k:.3f}/tick"
-
-
-def _trained_dates(manifest: artifact.Manifest) -> list[str]:
-    return [entry.rpartition(" ")[2] for entry in manifest.train]

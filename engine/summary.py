@@ -31,7 +31,7 @@ def summarise(
     model: dict[str, Any] | None = None
     if plan.artifact is not None:
         manifest = artifact.read(plan.artifact)
-        model = {"path": str(plan.artifact), "hash": manifest.hash, "name": manifest.name, "trained_on": manifest.train}
+        model = {"path": str(plan.artifact), "hash": manifest.hash, "name": manifest.name, "trained_on": manifest.seen}
     return {
         "instrument": instrument,
         "quoter": plan.quoter,

@@ -1,7 +1,10 @@
 """The artifact: a folder with the graph and a manifest that says what it is and proves that it still is.
 
-manifest.json   schema, feature spec and its hash, cells, training data, metrics, file hashes, golden
+manifest.json   schema, feature spec and its hash, cells, training data, file hashes, golden
 ensemble.onnx   the graph
+fusion.npz      what refitting the fusion needs
+metrics.json    all contestants' numbers
+probe.json      which layer of the teacher knows what; absent where no language model took part
 MODEL_CARD.md   what it is worth, for people
 """
 
@@ -18,8 +21,9 @@ import msgspec
 from models.errors import ModelError
 from models.features import FeatureSpec
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, GRAPH, CARD = "manifest.json", "ensemble.onnx", "MODEL_CARD.md"
+FUSION, METRICS, PROBE = "fusion.npz", "metrics.json", "probe.json"
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -34,20 +38,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int
     name: str
+    kind: str
+    """ofdd, labels, one-student, kd or fitnets."""
     teacher: str
+    """The language model, or `labels`."""
     spec: FeatureSpec
     spec_hash: str
     tasks: list[str]
-    regimes: list[str]
+    regimes: int
     students: int
-    train: list[str]
-    calibrate: str
-    valid: list[str]
+    splits: dict[str, list[str]]
+    """`instrument date sha256` of the recordings behind train, valid, calibrate and test."""
     instruments: list[str]
     depth: int
     feature_low: list[float]
     feature_high: list[float]
-    metrics: dict[str, Any]
+    summary: dict[str, Any]
+    """A few of the metrics."""
     settings: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, str]
@@ -57,6 +64,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def hash(self) -> str:
         """Identity of the artifact, 16 hex digits."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def seen(self) -> list[str]:
+        """Dates that took part in training, in choices or in the calibration."""
+        names = ("train", "valid", "calibrate")
+        return sorted({entry.split(" ")[1] for name in names for entry in self.splits.get(name, [])})
 
 
 def file_hash(path: Path) -> str:

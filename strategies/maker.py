@@ -116,6 +116,7 @@ class MarketMaker(Strategy):
         self.counts: Counter[str] = Counter()
         self._cfg, self._instrument, self._quoter, self._observer = config, instrument, quoter, observer
         self._predictor = predictor if quoter.needs_forecast else None
+        self._recalibrator = self._predictor.recalibrator if self._predictor is not None else None
         self._feed = Feed(instrument, spec)
         self._features = self._feed.features
         if self._predictor is not None:
@@ -140,7 +141,9 @@ class MarketMaker(Strategy):
     @guarded
     def on_trade(self, trade: TradeTick) -> None:
         self.counts["trades"] += 1
-        price, _, aggressor = self._feed.on_trade(trade)
+        price, lots, aggressor = self._feed.on_trade(trade)
+        if self._recalibrator is not None:
+            self._recalibrator.on_trade(trade.ts_init, price, lots, aggressor)
         self._count_passed_through(price, aggressor)
 
     @guarded
@@ -149,9 +152,12 @@ class MarketMaker(Strategy):
         ts = deltas.ts_init
         ready = self._feed.on_deltas(deltas)
         self._last_ts = ts
+        f = self._features
+        if self._recalibrator is not None:
+            self._recalibrator.on_book(ts, f.bid_ticks, f.ask_ticks, f.is_sound)
         if not ready or not self._in_session(ts):
             self._pull("not_ready" if not ready else "session")
-            if self._features.is_sound:
+            if f.is_sound:
                 self._observer.on_update(ts, self._market(), self._orders.exposure.position, None, None)
             return
         market = self._market()
@@ -162,6 +168,8 @@ class MarketMaker(Strategy):
                 self._pull("no_forecast")
                 self._observer.on_update(ts, market, self._orders.exposure.position, None, None)
                 return
+            if self._recalibrator is not None:
+                self._predictor.remember(ts, f.regime)
         ladder = self._ladder(market, forecast)
         self._act(ladder, market, ts)
         self._observer.on_update(ts, market, self._orders.exposure.position, forecast, ladder)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before torch is loaded
+
 from collections import Counter
 from pathlib import Path
 
@@ -105,3 +108,17 @@ def ctp_day(path: Path, count: int = 400, **fixed: object) -> Path:
             )
         )
     return ctp_file(path, rows)
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Llama of 4 layers, saved as transformers saves models."""
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    folder = tmp_path_factory.mktemp("llama")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=64, **shape, num_key_value_heads=2, max_position_embeddings=64)
+    LlamaModel(config).save_pretrained(folder)
+    return str(folder)

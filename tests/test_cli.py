@@ -109,18 +109,43 @@ def test_glft_uses_given_intensities_or_warns_that_it_assumes_some(imported: Pat
 
 def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -> None:
     small = ("--set", "train.students.epochs=2", "--set", "train.students.members=1", "--set", "features.warm_up_s=5")
-    days = ("--train", "2021-01-04", "--valid", "2021-01-05", "--out", "runs/if")
-    trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small)
+    # a made-up day has one regime and prices that follow a rule
+    quiet = ("--set", "train.students.regimes=1", "--set", "train.contestants=false", "--set", "train.leak_limit=1")
+    days = ("--train", "2021-01-04", "--test", "2021-01-05", "--out", "runs/if")
+    trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small, *quiet)
     assert trained.exit_code == 0, trained.output
-    assert "| valid |" in trained.stdout
-    result = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-05", "--json")
-    assert json.loads(result.stdout)["artifact"]["path"] == "runs/if"
+    assert "Contestants on the test split" in trained.stdout
+    result = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-05", "--json", "--set", "model.recalibrate.enabled=true")
+    summary = json.loads(result.stdout)
+    assert summary["artifact"]["path"] == "runs/if"
+    state = f"model.recalibrate.state={summary['run']}/recalibration.npz"
+    again = cmm(
+        "backtest", *INSTRUMENT, "--dates", "2021-01-05", "--set", "model.recalibrate.enabled=true", "--set", state
+    )
+    assert again.exit_code == 0, again.output
     seen = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--artifact", "runs/if", "--json")
     assert "in-sample" in " ".join(json.loads(seen.stdout)["notes"])
-    refused(
-        cmm("train", *INSTRUMENT, "--train", "2021-01-05", "--valid", "2021-01-04", "--out", "runs/x"),
-        "validation days",
-    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((*INSTRUMENT, "--train", "2021-01-05", "--valid", "2021-01-04"), ("--valid", "give later days")),
+        ((*INSTRUMENT, "--train", "2021-01-04,2021-01-05", "--folds", "2"), ("--folds 2 needs 5 days",)),
+        ((*INSTRUMENT, "--train", "2021-01-04", "--test", "2021-01-05", "--folds", "2"), ("--folds rolls its own",)),
+        (("--train", "2021-01-04"), ("--instrument", "--quick")),
+        ((*INSTRUMENT, "--train", "2021-01-04", "--teacher", "no-such-model"), ("no-such-model", "neither a folder")),
+        ((*INSTRUMENT, "--train", "2021-01-04", "--teacher", "labels"), ("regime", "train.students.regimes=1")),
+        (
+            (*INSTRUMENT, "--train", "2021-01-04", "--set", "train.leak_limit=0.3"),
+            ("it knows the future",),
+        ),
+    ],
+)
+def test_trainings_that_cannot_be(arguments: tuple[str, ...], says: tuple[str, ...], imported: Path) -> None:
+    warm = ("--set", "features.warm_up_s=5", "--set", "train.leak_limit=1")
+    one_regime = () if "train.students.regimes=1" in says else ("--set", "train.students.regimes=1")
+    refused(cmm("train", *warm, *one_regime, *arguments, "--out", "runs/x"), *says)
     assert not (imported / "runs" / "x").exists()
 
 

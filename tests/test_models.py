@@ -1,4 +1,4 @@
-"""Training, fusion, artifact and predictor: on data with known answers, small enough for a minute."""
+"""Students, fusion, artifact and predictor: on data with known answers, small enough for a minute."""
 
 from __future__ import annotations
 
@@ -12,98 +12,102 @@ import pytest
 import torch
 
 from engine.config import SHIPPED
-from models import artifact, students
-from models.dataset import Dataset, DatasetHeader
+from models import artifact, chain, splits, students
+from models.artifact import Manifest
 from models.errors import ModelError
-from models.features import FeatureSpec
 from models.fusion import fit
 from models.graph import Ensemble
+from models.labels import cells
+from models.parameters import Calibration
 from models.predictor import Predictor, run_graph
-from models.students import Scaler
-from models.train import train_labels
+from models.scaler import Scaler
 from models.train_config import FusionConfig, StudentConfig, TrainConfig
+from tests.markets import made, save
 
-SPEC = FeatureSpec()
-SMALL = TrainConfig(StudentConfig(members=1, width=8, epochs=12, batch=256), FusionConfig(kernel_features=8))
-
-
-def made(rows: int, seed: int, start_s: int = 0, signal: float = 1.0) -> Dataset:
-    """A market in which the first feature moves the mid and the second the spread."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, len(SPEC.names))).astype(np.float32)
-    x[:, -3:] = (1.0, 0.5, 3.0)
-    noise = rng.normal(size=(rows, 3))
-    mid = np.e * (signal * 0.5 * x[:, 0] + 0.8 * noise[:, 0])
-    spread = np.exp(0.5 + signal * 0.2 * x[:, 1] + 0.2 * noise[:, 1])
-    volume = np.expm1(np.maximum(3.0 + signal * 0.4 * x[:, 2] + 0.3 * noise[:, 2], 0.0))
-    outcomes = np.stack([mid, spread, volume, np.zeros(rows), np.zeros(rows)], 1).astype(np.float32)
-    ts = (start_s + np.arange(rows, dtype=np.int64)) * 10**9
-    regime = rng.integers(0, 3, rows).astype(np.int8)
-    return Dataset(ts, x, regime, outcomes, SPEC, [DatasetHeader("X.SIM", f"2020-01-{seed:02d}", SPEC, "0", 0)])
+SMALL = TrainConfig(
+    students=StudentConfig(members=1, width=8, epochs=12, batch=256),
+    fusion=FusionConfig(kernel_features=8),
+    contestants=False,
+    threads=1,
+)
 
 
 def quiet(line: str) -> None:
     pass
 
 
+def train(folder: Path, out: Path, config: TrainConfig = SMALL, signal: float = 1.0, rows: int = 8000) -> Manifest:
+    """Students by labels on a made market."""
+    days = [made(rows, 1, 0, signal), made(1500, 2, rows + 100, signal), made(2000, 3, rows + 2000, signal)]
+    days.append(made(1500, 4, rows + 5000, signal))
+    paths = [[save(folder, day)] for day in days]
+    job = chain.Job("labels", config, splits.make(*paths, 8), folder / "cache", out.name)  # type: ignore[arg-type]
+    trained = chain.run(job, quiet)
+    return chain.write(job, trained, [trained.metrics], out, quiet)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("model") / "a"
-    train_labels(made(8000, 1), made(1500, 2, 9000), SMALL, out, quiet)
-    return out
+    folder = tmp_path_factory.mktemp("model")
+    train(folder, folder / "a")
+    return folder / "a"
 
 
 def test_students_learn_what_there_is_and_the_graph_says_the_same(trained: Path) -> None:
-    manifest = artifact.read(trained)
-    valid = manifest.metrics["valid"]
-    assert valid["ic_mid"] > 0.42  # 0.53 is all there is
-    assert valid["r2_spread"] > 0.3
-    assert valid["r2_volume"] > 0.4
-    assert manifest.metrics["parity"] <= 1e-5
-    assert (trained / "MODEL_CARD.md").read_text().count("| valid |") == 1
+    metrics = json.loads((trained / artifact.METRICS).read_text())
+    shipped = metrics["contestants"][chain.SHIPPED]
+    assert shipped["ic_mid"] > 0.42  # 0.53 is all there is
+    assert shipped["r2_spread"] > 0.3
+    assert shipped["r2_volume"] > 0.4
+    assert metrics["parity"]["rows"] == 2000
+    assert max(metrics["parity"]["batch_1"], metrics["parity"]["batch_1000"]) <= 1e-5
+    assert "Contestants on the test split (1,500 samples)" in (trained / "MODEL_CARD.md").read_text()
 
 
 def test_the_graph_is_the_fusion_in_other_words() -> None:
     data = made(4000, 1)
-    scaler = Scaler.fit(data)
+    scaler = Scaler.fit([data])
     team = students.train(data, scaler, SMALL.students, lambda *_: None)
     y, z = students.outputs(team, scaler, data)
-    fusion = fit(y, z, scaler.targets(data).double().numpy(), data.regime, data.ts_ns, 5 * 10**9, SMALL.fusion)
+    target = scaler.targets(data).astype(np.float64)
+    fusion = fit(y, z, target, cells(data.regime, 3), 3, data.ts_ns, 5 * 10**9, SMALL.fusion)
     forecast, confidence = fusion.predict(y, z)
-    mid, spread, volume = (forecast * scaler.target_deviation + scaler.target_mean).T
+    mid, spread, volume = scaler.natural(forecast).T
     sigma, spread_base, volume_base = data.features[:, -3:].T
     expected = np.stack([mid * np.exp(sigma), np.exp(spread + spread_base), volume + volume_base, *confidence.T], 1)
-    np.testing.assert_allclose(
-        Ensemble(team, scaler, fusion)(torch.from_numpy(data.features)), expected, rtol=1e-4, atol=1e-5
-    )
+    bias, readout = team.readout_bias.detach().double().numpy(), team.readout.detach().double().numpy()
+    readout = np.concatenate([readout, np.ones((len(readout), 1))], 1)
+    calibration = Calibration(readout, bias, scaler.target_mean, scaler.target_deviation, fusion, 3, 0.5, 3.0, {})
+    got, members, known = (o.numpy() for o in Ensemble(team, scaler, calibration)(torch.from_numpy(data.features)))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(members, fusion.members(y, z), rtol=1e-4, atol=1e-5)
+    width = readout.shape[1]
+    np.testing.assert_allclose(known[..., : width - 1], z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((known[..., :width] * readout).sum(-1) + bias, y, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(known[..., width:] * (2.0 / 8) ** 0.5, fusion.phi(z), rtol=1e-4, atol=1e-4)
 
 
 def test_no_skill_where_there_can_be_none(tmp_path: Path) -> None:
-    manifest = train_labels(made(3000, 3, signal=0.0), made(1500, 4, 5000, signal=0.0), SMALL, tmp_path / "a", quiet)
-    assert abs(manifest.metrics["valid"]["ic_mid"]) < 0.08
-    assert manifest.metrics["valid"]["r2_mid"] < 0.02
+    train(tmp_path, tmp_path / "a", signal=0.0, rows=3000)
+    shipped = json.loads((tmp_path / "a" / artifact.METRICS).read_text())["contestants"][chain.SHIPPED]
+    assert abs(shipped["ic_mid"]) < 0.08
+    assert shipped["r2_mid"] < 0.02
 
 
 def test_training_twice_gives_the_same_artifact(trained: Path, tmp_path: Path) -> None:
-    again = train_labels(made(8000, 1), made(1500, 2, 9000), SMALL, tmp_path / "a", quiet)
+    again = train(tmp_path, tmp_path / "a")
     assert again.files == artifact.read(trained).files
     assert again.hash == artifact.read(trained).hash
     graph = (trained / artifact.GRAPH).read_bytes()
     assert b"graph.py" not in graph  # no stack traces, no paths: the same bytes wherever it is trained
 
 
-def test_validation_days_must_come_later(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="before the training days end"):
-        train_labels(made(3000, 1), made(100, 2, 10), SMALL, tmp_path / "a", quiet)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_failed_training_leaves_the_earlier_artifact(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "a"
     shutil.copytree(trained, out)
     before = artifact.read(out).hash
-    with pytest.raises(ModelError, match="samples to train on"):
-        train_labels(made(150, 1), None, SMALL, out, quiet)
+    with pytest.raises(ModelError, match="regime calm"):
+        train(tmp_path, out, rows=150)
     assert artifact.read(out).hash == before
 
 
@@ -117,6 +121,12 @@ def test_bound_predictor_and_batch_agree(trained: Path) -> None:
         assert forecast is not None
         assert tuple(forecast) == pytest.approx(tuple(expected[:4]), rel=1e-4, abs=1e-4)
         assert 0 < forecast.confidence <= 1
+    with pytest.raises(ValueError, match="nobody watches"):
+        _ = predictor.members
+    predictor.watch()
+    predictor.features[0] = rows[-1]
+    assert predictor.predict() == pytest.approx(tuple(batch[-1, :4]), rel=1e-4, abs=1e-4)
+    assert predictor.members.shape == (3, 3)
     predictor.features[0, 0] = np.nan
     assert predictor.predict() is None
     predictor.features[0] = 1e6
@@ -169,12 +179,12 @@ def crowd(seed: int, rows: int = 3000) -> tuple[np.ndarray, ...]:
     target = 0.5 * truth + rng.normal(size=(rows, 3))
     z = np.repeat(y[:, :, None], 4, 2) + 0.1 * rng.normal(size=(rows, 27, 4))
     ts = np.arange(rows, dtype=np.int64) * 10**9
-    return y, z, target, rng.integers(0, 3, rows).astype(np.int8), ts
+    return y, z, target, rng.integers(0, 3, rows), ts
 
 
 def test_one_student_gone_mad_hardly_hurts_the_fusion() -> None:
     y, z, target, regime, ts = crowd(1)
-    fusion = fit(y, z, target, regime, ts, 5 * 10**9, FusionConfig(kernel_features=8, gamma=False))
+    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8, gamma=False))
     y, z, target, _, _ = crowd(2)
 
     def ic(outputs: np.ndarray, mean: bool = False) -> float:
@@ -189,7 +199,7 @@ def test_one_student_gone_mad_hardly_hurts_the_fusion() -> None:
 
 def test_confidence_falls_where_students_disagree() -> None:
     y, z, target, regime, ts = crowd(1)
-    fusion = fit(y, z, target, regime, ts, 5 * 10**9, FusionConfig(kernel_features=8))
+    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8))
     together, apart = y.copy(), y.copy()
     together[:, :9] = y[:, :9].mean(1, keepdims=True)
     apart[:, :4] += 3.0
