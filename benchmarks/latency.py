@@ -16,6 +16,7 @@ from engine.config import SHIPPED, Config
 from engine.tape import Tape
 from models.features import BookFeatures
 from models.predictor import Predictor
+from models.recalibrate_config import RecalibrateConfig
 from strategies.differ import Differ
 from strategies.ladder import LadderBuilder
 from strategies.limits import admit
@@ -25,13 +26,18 @@ from strategies.working import WorkingOrders
 from venues.events import BookUpdate, Trade
 from venues.simulator import simulate
 
-_STEPS = ("features", "predict", "ladder", "differ and limits", "all four", "empty graph")
+_STEPS = (
+    "features", "predict", "ladder", "differ and limits", "all four", "empty graph", "predict, recalibrating",
+)  # fmt: skip
 _WARM_UP = 2_000
 
 
 def main(seconds: float = 900.0) -> None:
     """Print p50, p99 and p99.9 of each step in microseconds."""
     predictor, config = Predictor(SHIPPED), Config()
+    moving = Predictor(SHIPPED, RecalibrateConfig(enabled=True))
+    recalibrator = moving.recalibrator
+    assert recalibrator is not None
     features = BookFeatures(predictor.manifest.spec)
     features.vector = predictor.features[0]
     quoter, builder, differ = (
@@ -47,6 +53,7 @@ def main(seconds: float = 900.0) -> None:
     for event in simulate(1, seconds, 10**18):
         if isinstance(event, Trade):
             features.on_trade(event.ts_recv, event.price, event.size, event.aggressor)
+            recalibrator.on_trade(event.ts_recv, event.price, event.size, event.aggressor)
             continue
         assert isinstance(event, BookUpdate)
         changes[: len(event.levels)] = event.levels
@@ -73,7 +80,12 @@ def main(seconds: float = 900.0) -> None:
         t4 = clock()
         empty()
         t5 = clock()
-        samples.append([t1 - t0, t2 - t1, t3 - t2, t4 - t3, t4 - t0, t5 - t4])
+        moving.features[0] = predictor.features[0]
+        recalibrator.on_book(event.ts_recv, features.bid_ticks, features.ask_ticks, features.is_sound)
+        moving.predict()
+        moving.remember(event.ts_recv, features.regime)
+        t6 = clock()
+        samples.append([t1 - t0, t2 - t1, t3 - t2, t4 - t3, t4 - t0, t5 - t4, t6 - t5])
         for action in actions:  # as if the venue took everything at once
             if action.kind == Kind.PLACE:
                 key += 1
@@ -89,10 +101,11 @@ def main(seconds: float = 900.0) -> None:
     print(
         f"decision latency, µs, {len(times):,} book updates, {sum(tape.actions) / len(samples):.2f} order actions an update"
     )
-    print(f"{'step':<20}{'p50':>9}{'p99':>9}{'p99.9':>9}")
+    print(f"{'step':<24}{'p50':>9}{'p99':>9}{'p99.9':>9}")
     for name, column in zip(_STEPS, times.T, strict=True):
         p50, p99, p999 = np.quantile(column, [0.5, 0.99, 0.999])
-        print(f"{name:<20}{p50:>9.1f}{p99:>9.1f}{p999:>9.1f}")
+        print(f"{name:<24}{p50:>9.1f}{p99:>9.1f}{p999:>9.1f}")
+    print(f"{recalibrator.refits} refits, the slowest update with one {times[:, 6].max() / 1e3:.2f} ms")
     print(f"predict over empty graph, median: {np.median(times[:, 1]) / np.median(times[:, 5]):.1f}")
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from models.choice import OFF, plainest
 from models.features import TASKS
 from models.train_config import FusionConfig
 
@@ -28,9 +29,8 @@ type Array = NDArray[np.float64]
 type Blocks = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 """(fit, held out) masks."""
 
-_OFF = float("inf")
-_RIDGES = (_OFF, 3.0, 1.0, 0.3, 0.1, 0.01)
-_GAMMA_RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+_RIDGES = (OFF, 3.0, 1.0, 0.3, 0.1, 0.01)
+_GAMMA_RIDGES = (OFF, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 _BLOCKS = 8
 _CHOICE_ROWS = 8_000
 LOSSES = ("square", "absolute", "square")  # per task, in the task's own metric
@@ -115,7 +115,7 @@ def fit(
         weight=np.full((tasks, n), 1.0 / n),
         bandwidth=np.ones(tasks),
         ridges=[],
-        gamma_ridges=[_OFF] * tasks,
+        gamma_ridges=[OFF] * tasks,
     )
     phi = blank.phi(z)
     blocks = _blocks(ts_ns, purge_ns)
@@ -166,8 +166,14 @@ def regime_of(student: int, n: int, regimes: int) -> int:
 
 
 def _blocks(ts_ns: NDArray[np.int64], purge_ns: int) -> Blocks:
-    """(fit, held out) masks of contiguous blocks of equal count, purged on both sides."""
-    edges = [ts_ns[int(q * (len(ts_ns) - 1))] for q in np.linspace(0.0, 1.0, _BLOCKS + 1)]
+    """(fit, held out) masks of contiguous blocks of equal count, purged on both sides.
+
+    A block lasts six horizons or more; a split too short for three of them chooses nothing.
+    """
+    count = int(min(_BLOCKS, (ts_ns[-1] - ts_ns[0]) // (6 * purge_ns)))
+    if count < 3:
+        return []
+    edges = [ts_ns[int(q * (len(ts_ns) - 1))] for q in np.linspace(0.0, 1.0, count + 1)]
     edges[-1] += 1
     blocks = []
     for start, stop in pairwise(edges):
@@ -192,23 +198,12 @@ def _choose_ridge(
                 mean += y[held, i] + phi[held, i] @ beta + offset
             error = target[held] - mean / n
             errors[r, b] = float((np.abs(error) if loss == "absolute" else error**2).mean())
-    return _RIDGES[_plainest(errors)]
-
-
-def _plainest(errors: Array) -> int:
-    """First of the candidates (strongest ridge first; errors (candidates, blocks)) that is not worse than the
-    best by more than one standard error of their difference: a correction has to earn its place (Breiman 1984)."""
-    if not errors.size:
-        return 0
-    best = int(errors.mean(1).argmin())
-    worse = errors - errors[best]
-    noise = worse.std(1, ddof=1) / np.sqrt(errors.shape[1]) if errors.shape[1] > 1 else np.zeros(len(errors))
-    return int(np.flatnonzero(worse.mean(1) <= noise + 1e-12)[0])
+    return _RIDGES[plainest(errors)]
 
 
 def _kernel_ridge(phi: Array, residual: Array, weight: Array, ridge: float, loss: str) -> tuple[Array, float]:
     """Ridge of a residual on kernel features; absolute loss by reweighting."""
-    if ridge == _OFF:
+    if ridge == OFF:
         return np.zeros(phi.shape[1]), 0.0
     beta, offset = _weighted_ridge(phi, residual, weight, ridge)
     if loss == "absolute":
@@ -236,7 +231,7 @@ def _fit_gamma_cv(m: Array, target: Array, blocks: Blocks) -> tuple[Array, float
     errors = np.array(
         [[float(((target[h] - m[h] @ fitted(f, r)) ** 2).mean()) for f, h in blocks] for r in _GAMMA_RIDGES]
     )
-    best = _GAMMA_RIDGES[_plainest(errors)]
+    best = _GAMMA_RIDGES[plainest(errors)]
     return fitted(np.ones(len(m), bool), best), best
 
 
@@ -250,10 +245,12 @@ def fit_gamma(gram: Array, moment: Array, ridge: float) -> Array:
     moment : ndarray (n,)
         E m T.
     ridge : float
-        λ.
+        λ; inf is the plain mean.
 
     """
     n = len(gram)
+    if ridge == OFF:
+        return np.full(n, 1.0 / n)
     slope = max(float(moment.mean()) / (float(gram.mean()) + 1e-12), 0.0)  # of T on the mean member
     strength = ridge * float(np.trace(gram)) / n + 1e-12
     chol = np.linalg.cholesky(gram + strength * np.eye(n))

@@ -14,13 +14,14 @@ import torch
 from engine.config import SHIPPED
 from models import artifact, chain, splits, students
 from models.artifact import Manifest
+from models.choice import OFF, plainest
 from models.errors import ModelError
 from models.fusion import fit
 from models.graph import Ensemble
 from models.labels import cells
 from models.parameters import Calibration
 from models.predictor import Predictor, run_graph
-from models.scaler import Scaler
+from models.scaler import Scaler, linear_fit
 from models.train_config import FusionConfig, StudentConfig, TrainConfig
 from tests.markets import made, save
 
@@ -205,3 +206,34 @@ def test_confidence_falls_where_students_disagree() -> None:
     apart[:, :4] += 3.0
     high, low = (fusion.predict(outputs, z)[1][:, 0].mean() for outputs in (together, apart))
     assert 0 < low < high <= 1
+
+
+def test_a_calibration_of_a_few_horizons_fits_nothing() -> None:
+    y, z, target, regime, ts = crowd(1, 90)
+    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8))
+    assert fusion.ridges == [OFF] * 3
+    np.testing.assert_allclose(fusion.weight, 1 / 9)
+    forecast, _ = fusion.predict(y, z)
+    assert np.corrcoef(forecast[:, 0], y[:, :9].mean(1))[0, 1] > 0.98
+
+
+def test_the_linear_path_is_fitted_where_there_is_something_to_fit() -> None:
+    data = made(6000, 1)
+    weights = linear_fit([data], Scaler.fit([data]))
+    assert weights.shape == (59, 3)
+    assert [int(np.abs(column).argmax()) for column in weights.T] == [0, 1, 2]
+    noise = made(6000, 2, signal=0.0)
+    assert not linear_fit([noise], Scaler.fit([noise])).any()
+
+
+@pytest.mark.parametrize(
+    ("errors", "chosen"),
+    [
+        ([[1.0, 1.0, 1.0], [0.5, 0.6, 0.5]], 1),  # clearly better
+        ([[1.0, 1.0, 1.0], [0.9, 1.2, 0.8]], 0),  # better by less than its noise
+        ([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]], 0),
+        ([[], []], 0),
+    ],
+)
+def test_the_plainest_candidate_that_is_as_good(errors: list[list[float]], chosen: int) -> None:
+    assert plainest(np.array(errors)) == chosen
