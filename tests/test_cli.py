@@ -149,6 +149,24 @@ def test_trainings_that_cannot_be(arguments: tuple[str, ...], says: tuple[str, .
     assert not (imported / "runs" / "x").exists()
 
 
+def test_walking_forward_rolls_the_days_and_ships_the_last_fold(home: Path) -> None:
+    for date in range(4, 9):
+        ctp_day(home / f"day{date}.csv", 700, day=f"2021010{date}")
+    assert cmm("import", *sorted(home.glob("day*.csv"))).exit_code == 0
+    small = ("students.epochs=2", "students.members=1", "students.regimes=1", "contestants=false", "leak_limit=1")
+    options = [word for text in small for word in ("--set", f"train.{text}")]
+    days = ("--train", "2021-01-04..2021-01-08", "--folds", "2", "--out", "runs/folds")
+    trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *options, "--set", "features.warm_up_s=5")
+    assert trained.exit_code == 0, trained.output
+    shown = json.loads(cmm("models", "show", "runs/folds", "--json").stdout)
+    assert [fold["test_days"] for fold in shown["metrics"]["folds"]] == [["2021-01-07"], ["2021-01-08"]]
+    assert shown["metrics"]["gate"]["folds"] == 2
+    assert {split: [entry.split(" ")[1] for entry in found] for split, found in shown["splits"].items()} == {
+        "train": ["2021-01-05"], "valid": ["2021-01-06"], "calibrate": ["2021-01-07"], "test": ["2021-01-08"],
+    }  # fmt: skip
+    assert "Walk-forward folds" in trained.stdout
+
+
 def cut(path: Path) -> None:
     rows = [CTP_HEADER, *(ctp_row() for _ in range(9999))]
     path.write_bytes(gzip.compress("\n".join(rows).encode())[:-100])
