@@ -306,7 +306,8 @@ def _probe(job: Job, data: _Data, scaler: Scaler, taught: _Taught, report: Repor
     config = job.config
     members = config.students.members
     held_out = [p.identity for p in job.splits.valid]
-    key = store.key("probe 2", config.probe, config.teacher.states, config.teacher.held_out, members, held_out)
+    t = config.teacher
+    key = store.key("probe 2", config.probe, t.states, t.held_out, t.layers, members, held_out)
     path = taught.folder / f"probe-{key}.json"
 
     def make() -> dict[str, Any]:
@@ -370,7 +371,7 @@ def _lessons(
 
 
 def _cells(config: TrainConfig, taught: _Taught, bounds: list[tuple[int, int]], strengths: Strengths) -> Cells:
-    path = taught.folder / f"groups-{store.key(bounds, config.teacher.states)}.npy"
+    path = taught.folder / f"groups-{store.key(bounds, config.teacher.states, config.teacher.layers)}.npy"
     mapped = decompose.group_states(taught.shards, bounds, path)
     small, s = taught.shards.small(), config.students
     regime = cells(small.regime, s.regimes)
@@ -421,7 +422,7 @@ def _one_network(
         if kind == "fitnets":
             count = next(iter(taught.shards)).states.shape[1]
             bounds = thirds(count, 3)
-            path = taught.folder / f"groups-{store.key(bounds, config.teacher.states)}.npy"
+            path = taught.folder / f"groups-{store.key(bounds, config.teacher.states, config.teacher.layers)}.npy"
             hints = np.ascontiguousarray(decompose.group_states(taught.shards, bounds, path)[:, 1])
         words = _Words(taught.shards.small().forecast, hints)
         weights = np.full(len(TASKS), 0.0 if kind == "fitnets" else o.forecast_weight, np.float32)

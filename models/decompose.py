@@ -78,14 +78,10 @@ def group_states(shards: Shards, bounds: list[tuple[int, int]], path: Path) -> N
         whitener = Whitener.fit(shards, view, _GROUP_COMPONENTS)
         rows = len(shards.small().ts_ns)
         shape = (rows, len(bounds), whitener.basis.shape[2])
-        with store.beside(path) as temporary:
-            start = 0
-            with temporary.open("wb") as handle:
-                np.lib.format.write_array_header_2_0(handle, {"descr": "<f4", "fortran_order": False, "shape": shape})
-                for shard in shards:
-                    block = whitener(view(shard))
-                    handle.write(block.tobytes())
-                    start += len(block)
+        with store.beside(path) as temporary, temporary.open("wb") as handle:
+            np.lib.format.write_array_header_2_0(handle, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for shard in shards:
+                handle.write(whitener(view(shard)).tobytes())
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return mapped
 
