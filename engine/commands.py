@@ -152,6 +152,12 @@ def plan_backtest(config: Config, catalog: Catalog, chosen: list[Day]) -> tuple[
         seen = select.leaks(path, chosen)
         if seen:
             notes.append(f"WARNING: the artifact was trained up to or after {', '.join(seen)}: in-sample, no evidence")
+        again = config.model.recalibrate
+        if again.enabled and again.state is not None:
+            from models.recalibrate import seen_until
+
+            if seen_until(Path(again.state)) >= chosen[0].start_ns:
+                notes.append(f"WARNING: {again.state} has learnt from these days or later ones: in-sample, no evidence")
     with console.bar("fitting intensities") as update:
         fitted, why = select.intensity(
             catalog, chosen[0].instrument, chosen[0].date, quoter, config, lambda date, share: update(str(date), share)

@@ -197,6 +197,7 @@ class Recalibrator:
         self._rolling = Rolling(calibration, config, config.sample_s)
         self.parameters = graph_parameters(calibration, calibration.fusion)
         self.refits = 0
+        self._until = 0
         self._sample_ns, self._every_ns = round(config.sample_s * 1e9), round(config.every_s * 1e9)
         self._phi_scale = float(np.sqrt(2.0 / len(calibration.fusion.phase)))
         self.start()
@@ -215,6 +216,7 @@ class Recalibrator:
 
     def on_book(self, ts_ns: int, bid_ticks: int, ask_ticks: int, sound: bool) -> None:
         """Take a book update; may refit. Call it before the forecast of the same update."""
+        self._until = ts_ns
         for row in self._targets.on_book(ts_ns, bid_ticks, ask_ticks, sound):
             self._finish(row)
         if ts_ns >= self._next_refit:
@@ -246,6 +248,7 @@ class Recalibrator:
         arrays = {f"sums.{name}": value for name, value in self._rolling.sums.items()}
         moving = ("beta", "offset", "mean", "weight", "bandwidth")
         arrays |= {f"fusion.{name}": getattr(fusion, name) for name in moving}
+        arrays["until_ns"] = np.array([self._until], np.int64)
         beside = path.with_name(path.name + ".tmp")
         with beside.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type]
@@ -295,6 +298,15 @@ class Recalibrator:
         """Write the parameters in place: the graph reads these very arrays."""
         for name, array in graph_parameters(self._c, self._rolling.fusion).items():
             self.parameters[name][...] = array
+
+
+def seen_until(state: Path) -> int:
+    """Last time, ns, that a saved state has seen."""
+    try:
+        with np.load(state) as arrays:
+            return int(arrays["until_ns"][0])
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(f"model.recalibrate.state {state}: cannot be read ({error}); name another or null") from error
 
 
 def replay(

@@ -123,6 +123,7 @@ def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -
         "backtest", *INSTRUMENT, "--dates", "2021-01-05", "--set", "model.recalibrate.enabled=true", "--set", state
     )
     assert again.exit_code == 0, again.output
+    assert "has learnt from these days" in " ".join(again.stderr.split())
     seen = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--artifact", "runs/if", "--json")
     assert "in-sample" in " ".join(json.loads(seen.stdout)["notes"])
 
