@@ -11,7 +11,7 @@ from nautilus_trader.model import BookType, InstrumentId, StrategyId
 from nautilus_trader.trading import Strategy, StrategyConfig
 
 from benchmarks.market import simulated_day
-from engine.backtest import Plan, run_day, run_node
+from engine.backtest import Plan, run_day, stream_day
 from engine.config import SHIPPED, Config
 
 
@@ -44,7 +44,7 @@ def main(seconds: float = 1800.0) -> None:
         run_day(catalog, day, Plan(config, "foic", None, None))  # compile first
         reader = TouchReader(contract.id)
         started = time.perf_counter()
-        run_node(catalog, day, contract, reader, free, 0, config, lambda: 0.0)
+        stream_day(catalog, day, contract, reader, free, config, lambda: 0.0)
         base = reader.updates / (time.perf_counter() - started)
         print(f"backtest rate over {day.book_updates:,} book updates")
         print(f"{'strategy':<24}{'updates/s':>12}{'ratio':>8}{'actions':>10}{'fills':>8}")

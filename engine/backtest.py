@@ -1,4 +1,4 @@
-"""Backtests: each trading day is an episode, streamed from the catalog through Nautilus' backtest node."""
+"""Backtests: each trading day is an episode, streamed from the catalog through Nautilus' backtest engine."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from nautilus_trader.backtest import (
-    BacktestDataConfig,
-    BacktestEngineConfig,
-    BacktestNode,
-    BacktestRunConfig,
-    BacktestVenueConfig,
-)
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig
-from nautilus_trader.execution import StaticLatencyModel
-from nautilus_trader.model import Currency, InstrumentId, NautilusDataType, Venue
+from nautilus_trader.model import AccountType, BookType, Currency, Money, OmsType, Venue
 from nautilus_trader.risk import RiskEngineConfig
 
-from engine.config import Config, ConfigError, QuoterName
+from engine import calibration
+from engine.config import Config, ConfigError, QueueConfig, QuoterName
 from engine.episode import Episode
 from engine.fees import FeeSchedule, ScheduledFees, fees_of
+from engine.latency import CommandPath
 from engine.tape import Tape
+from engine.venue import QueueFills, SimulatedVenue
 from models.predictor import Predictor
-from strategies.feed import Instrument
+from strategies.feed import Feed, Instrument
 from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
@@ -40,7 +36,10 @@ from strategies.quoters import (
 )
 from venues.catalog import Catalog, Day
 from venues.contracts import Contract
-from venues.nautilus import Units
+from venues.loaders import traits
+from venues.nautilus import Units, batches
+from venues.nautilus import instrument as nautilus_instrument
+from venues.queues import Fifo, Optimistic, Pessimistic, Power, Proportional, QueueModel
 from venues.sessions import SessionClock
 
 _NO_LIMIT = "10000000/00:00:01"  # our own limits decide; Nautilus' default denies the 101st order of a second
@@ -56,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True):
     artifact: Path | None
     intensity: tuple[float, float] | None
     """(A, k) for the optimal-control baselines."""
+    queue: QueueConfig | None = None
+    """The queue model with its parameters, where `calibrated` has been resolved."""
 
 
 def make_instrument(contract: Contract, depth: int) -> Instrument:
@@ -86,6 +87,33 @@ def make_predictor(plan: Plan) -> Predictor | None:
     return Predictor(plan.artifact, plan.config.model.recalibrate) if plan.artifact is not None else None
 
 
+def make_queue(config: QueueConfig, day: Day) -> QueueModel:
+    """Build the queue model for a day's feed.
+
+    Raises
+    ------
+    ConfigError
+        An exact queue is asked for and the recording names no orders.
+
+    """
+    books_first = traits(day.format).books_first
+    if config.model == "fifo":
+        if not day.orders:
+            raise ConfigError(
+                f"venue.queue.model fifo: the recording of {day.instrument} {day.date} names no orders (L3); "
+                "use calibrated, or import an L3 recording (again, if it was imported by an older version)"
+            )
+        return Fifo(books_first)
+    if config.model == "power":
+        return Power(config.n, config.bias, books_first)
+    simple: dict[str, Callable[[bool], QueueModel]] = {
+        "pessimistic": Pessimistic,
+        "optimistic": Optimistic,
+        "proportional": Proportional,
+    }
+    return simple[config.model](books_first)
+
+
 def run_day(
     catalog: Catalog, day: Day, plan: Plan, progress: Progress | None = None, predictor: Predictor | None = None
 ) -> Episode:
@@ -107,8 +135,20 @@ def run_day(
     span = max(day.end_ns - day.start_ns, 1)
     tape = Tape((lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None)
     price = _first_price(catalog, day, units)
-    quoter = make_quoter(plan, FeeSchedule(contract, fees).break_even_ticks(price))
-    latency_ns = round(config.venue.order_latency_ms * 1e6)
+    quoter = make_quoter(plan, FeeSchedule(contract, fees, config.fees).break_even_ticks(price))
+    instrument = make_instrument(contract, day.depth)
+    feed = Feed(instrument, predictor.manifest.spec if predictor else config.features)
+    queue = plan.queue or calibration.resolve(catalog, day.instrument, day.date, config.venue.queue)[0]
+    path = CommandPath(config.venue.latency, day.start_ns, day.end_ns)
+    venue = SimulatedVenue(
+        make_queue(queue, day) if queue.model != "nautilus" else None,
+        instrument,
+        path,
+        feed.peek,
+        lambda: int(maker.clock.timestamp_ns()),  # the maker is made with this venue
+        traits(day.format).snapshots,
+        queue.model == "fifo",
+    )
     maker = MarketMaker(
         MakerConfig(
             config.strategy.ladder,
@@ -116,92 +156,88 @@ def run_day(
             config.limits,
             config.strategy.stop_before_close_s,
             SessionClock(contract.sessions).closes(day.start_ns, day.end_ns),
-            latency_ns,
         ),
-        make_instrument(contract, day.depth),
-        predictor.manifest.spec if predictor else config.features,
+        instrument,
+        feed,
         quoter,
         predictor,
         tape,
+        venue,
     )
-    fee_model = ScheduledFees(FeeSchedule(contract, fees), contract, units.tick_raw, units.lot_raw)
+    fee_model = ScheduledFees(FeeSchedule(contract, fees, config.fees), contract, units.tick_raw, units.lot_raw)
     started = time.perf_counter()
-    net = run_node(catalog, day, contract, maker, fee_model, latency_ns, config, lambda: _mid(tape))
+    net = stream_day(catalog, day, contract, maker, fee_model, config, lambda: _mid(tape), venue)
     wall = time.perf_counter() - started
-    return Episode(day.date, contract, tape, net, dict(maker.counts), wall)
+    counts = {**maker.counts, **venue.counts, "locked_lots": fee_model.schedule.locked_lots}
+    return Episode(day.date, contract, tape, net, counts, wall)
 
 
-def run_node(
+def stream_day(
     catalog: Catalog,
     day: Day,
     contract: Contract,
-    maker: Any,
+    strategy: Any,
     fee_model: Any,
-    latency_ns: int,
     config: Config,
     last_mid: Callable[[], float],
+    simulated: SimulatedVenue | None = None,
 ) -> float:
-    """Stream one day through a node with one strategy; return the venue's net PnL (quote currency)."""
-    currency = contract.terms.currency
-    start = f"{config.venue.starting_balance:.2f} {currency}"
-    venue = BacktestVenueConfig(
-        name=contract.exchange,
-        oms_type="NETTING",
-        account_type="MARGIN",
-        starting_balances=[start],
-        book_type="L2_MBP",
-        queue_position=True,
-        trade_execution=True,
-        default_leverage=Decimal(100),
-        fee_model=fee_model,
-        latency_model=StaticLatencyModel(base_latency_nanos=latency_ns) if latency_ns else None,
-    )
-    data = [
-        BacktestDataConfig(
-            data_type=kind,
-            catalog_path=catalog.path,
-            instrument_id=InstrumentId.from_str(contract.id),
-            start_time=day.start_ns,
-            end_time=day.end_ns,
-            batch_deltas=kind == NautilusDataType.OrderBookDelta,
-        )
-        for kind in (NautilusDataType.OrderBookDelta, NautilusDataType.TradeTick)
-        if kind == NautilusDataType.OrderBookDelta or day.trades
-    ]
-    run = BacktestRunConfig(
-        venues=[venue],
-        data=data,
-        engine=BacktestEngineConfig(
+    """Stream one day through Nautilus' engine with one strategy; return the venue's net PnL.
+
+    Whole batches are delivered and matched, one catalog file in memory at a time. Without a
+    `simulated` venue, or with one that has no matcher, Nautilus' own queue decides. (A
+    `BacktestNode` would stream by itself, but refuses fill models written in Python.)
+    """
+    hosted = simulated if simulated is not None and simulated.matcher is not None else None
+    currency = Currency.from_str(contract.terms.currency)
+    engine = BacktestEngine(
+        BacktestEngineConfig(
             logging=LoggerConfig(bypass_logging=True),
             bypass_logging=True,
             run_analysis=False,
             shutdown_on_error=True,
             risk_engine=RiskEngineConfig(max_order_submit_rate=_NO_LIMIT, max_order_modify_rate=_NO_LIMIT),
-        ),
-        chunk_size=config.backtest.chunk_size,
-        dispose_on_completion=False,
+        )
     )
-    node = BacktestNode([run])
     try:
-        node.build()
-        node.add_strategy(run.id, maker)
-        node.run()
-        if maker.failure is not None:
-            raise maker.failure
-        cache = node.get_engine_cache(run.id)
-        account = cache.account_for_venue(Venue(contract.exchange))
+        engine.add_venue(
+            Venue(contract.exchange),
+            OmsType.NETTING,
+            AccountType.MARGIN,
+            [Money(config.venue.starting_balance, currency)],
+            default_leverage=Decimal(100),
+            book_type=BookType.L2_MBP,
+            fee_model=fee_model,
+            fill_model=QueueFills(hosted) if hosted is not None else None,
+            queue_position=hosted is None,
+        )
+        engine.add_instrument(nautilus_instrument(contract, day.date))
+        engine.add_strategy(strategy)
+        for deltas, trades in catalog.chunks(day):
+            updates = batches(deltas)
+            engine.add_data(updates, validate=False, sort=False)
+            engine.add_data(trades, validate=False, sort=True)
+            if simulated is not None:
+                simulated.load(sorted([*updates, *trades], key=lambda event: event.ts_init))
+            engine.run(streaming=True)
+            engine.clear_data()
+            if strategy.failure is not None:
+                raise strategy.failure
+        engine.end()
+        if strategy.failure is not None:
+            raise strategy.failure
+        account = engine.cache.account_for_venue(Venue(contract.exchange))
         if account is None:
             raise RuntimeError(f"{contract.id}: the venue kept no account")
-        balance = account.balance_total(Currency.from_str(currency)).as_double()
-        net = balance - config.venue.starting_balance
+        net = account.balance_total(currency).as_double() - config.venue.starting_balance
         units = Units(contract)
-        for position in cache.positions_open():
+        for position in engine.cache.positions_open():
             lots = position.signed_qty / contract.lot
-            gain = last_mid() - position.avg_px_open / (units.tick_raw / 1e16)
-            net += lots * gain * contract.value_per_tick_lot
+            opened = position.avg_px_open / (units.tick_raw / 1e16)
+            net += lots * (contract.worth(last_mid()) - contract.worth(opened))
         return float(net)
     finally:
-        node.dispose()
+        engine.dispose()
 
 
 def _mid(tape: Tape) -> float:

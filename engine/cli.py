@@ -143,6 +143,21 @@ def probe(folder: Path, as_json: bool) -> None:
     show_probe(folder, as_json)
 
 
+@main.command()
+@click.option("--instrument", help="An instrument whose recordings name orders (L3).")
+@click.option("--dates", help="Days: a,b or a..b [all].")
+@click.option("--simulated", type=click.FloatRange(min=5), metavar="MINUTES", help="Use a simulated market instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@configured
+def calibrate(
+    config: Config, instrument: str | None, dates: str | None, simulated: float | None, as_json: bool
+) -> None:
+    """Hold queue models against true queues; fit the one that backtests use."""
+    from engine.calibration_page import run_calibrate
+
+    run_calibrate(config, instrument, dates, simulated, as_json)
+
+
 @main.group()
 def models() -> None:
     """Artifacts: list, show, verify, compare."""

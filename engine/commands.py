@@ -14,14 +14,15 @@ import click
 import msgspec
 from rich.table import Table
 
-from engine import console, select
+from engine import calibration, console, select
 from engine.backtest import Plan, make_predictor, run_day
-from engine.config import Config, ConfigError, FeeScenario
+from engine.config import Config, ConfigError
 from engine.episode import Episode
 from engine.fees import SCENARIOS
 from engine.metrics import SHOWN
 from engine.recorder import record_day
 from engine.runs import final_name, run_folder, write_json
+from engine.sensitivity import LATENCIES, QUEUES, Cell, grid
 from engine.summary import summarise
 from engine.tape import Fill
 from venues.catalog import Catalog, Day
@@ -133,8 +134,8 @@ def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bo
         console.stderr.print(note, markup=False)
     with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:
         episodes = run_days(catalog, chosen, plan, folder / "recalibration.npz")
-        requoted = _other_fees(catalog, chosen, plan)
-        summary = finish(folder, chosen[0].instrument, plan, episodes, notes, requoted)
+        cells = run_grid(catalog, chosen, plan, episodes)
+        summary = finish(folder, chosen[0].instrument, plan, episodes, notes, cells)
     if as_json:
         click.echo(msgspec.json.encode(summary))
         return
@@ -164,7 +165,9 @@ def plan_backtest(config: Config, catalog: Catalog, chosen: list[Day]) -> tuple[
         )
     if why:
         notes.append(why)
-    return Plan(config, quoter, path, fitted), notes
+    queue, why = calibration.resolve(catalog, chosen[0].instrument, chosen[0].date, config.venue.queue)
+    notes.append(why)
+    return Plan(config, quoter, path, fitted, queue), notes
 
 
 def run_days(catalog: Catalog, chosen: list[Day], plan: Plan, state: Path | None = None) -> list[Episode]:
@@ -183,17 +186,12 @@ def run_days(catalog: Catalog, chosen: list[Day], plan: Plan, state: Path | None
     return episodes
 
 
-def _other_fees(catalog: Catalog, chosen: list[Day], plan: Plan) -> dict[FeeScenario, list[Episode]]:
-    """Trade the days under the other fee settings too, where the quoter looks at fees."""
-    if plan.quoter != "cmm" or not plan.config.backtest.other_fees:
-        return {}
-    requoted: dict[FeeScenario, list[Episode]] = {}
-    for scenario in SCENARIOS:
-        if scenario != plan.config.fees.scenario:
-            fees = msgspec.structs.replace(plan.config.fees, scenario=scenario)
-            config = msgspec.structs.replace(plan.config, fees=fees)
-            requoted[scenario] = run_days(catalog, chosen, msgspec.structs.replace(plan, config=config))
-    return requoted
+def run_grid(catalog: Catalog, chosen: list[Day], plan: Plan, episodes: list[Episode]) -> list[Cell]:
+    """Trade the days under other assumptions, as `backtest.sensitivity` says."""
+    if plan.config.backtest.sensitivity == "off":
+        return []
+    with console.bar("trading under other assumptions") as update:
+        return grid(catalog, chosen, plan, episodes, lambda share: update("", share))
 
 
 def finish(
@@ -202,13 +200,13 @@ def finish(
     plan: Plan,
     episodes: list[Episode],
     notes: list[str],
-    requoted: dict[FeeScenario, list[Episode]],
+    cells: list[Cell],
 ) -> dict[str, Any]:
     """Write summary, fills and report into a run folder."""
     from engine.report import write_report
 
     notes = [*notes, *_warnings(episodes)]
-    summary = {**summarise(instrument, plan, episodes, notes, requoted), "run": str(final_name(folder))}
+    summary = {**summarise(instrument, plan, episodes, notes, cells), "run": str(final_name(folder))}
     write_json(folder / "summary.json", summary)
     _write_fills(folder / "fills.csv", episodes)
     write_report(folder / "report.html", summary, [(plan.quoter, episodes)], plan)
@@ -246,6 +244,21 @@ def comparison(title: str, columns: dict[str, dict[str, Any]]) -> Table:
     return console.table(title, ["", *columns], rows)
 
 
+def sensitivity_table(summary: dict[str, Any]) -> Table:
+    """EPnL by queue model and latency (rows) and fees (columns)."""
+    cells = summary["sensitivity"]["cells"]
+    rows = [
+        [f"{queue} queue, {latency} latency", *(_cell(cells, queue, latency, fees)["epnl"] for fees in SCENARIOS)]
+        for queue in QUEUES
+        for latency in LATENCIES
+    ]
+    return console.table(f"EPnL under other assumptions, {summary['currency']}", ["", *SCENARIOS], rows)
+
+
+def _cell(cells: list[dict[str, Any]], queue: str, latency: str, fees: str) -> dict[str, Any]:
+    return next(c for c in cells if (c["queue"], c["latency"], c["fees"]) == (queue, latency, fees))
+
+
 def show_summary(summary: dict[str, Any]) -> None:
     """Print the table of a backtest."""
     columns = {e["date"]: e for e in summary["episodes"]} | {"total": summary["total"]}
@@ -257,6 +270,9 @@ def show_summary(summary: dict[str, Any]) -> None:
     total = summary["total"]
     fees = ", ".join(f"{name} {console.number(result['epnl'])}" for name, result in total["by_fees"].items())
     how = "traded anew" if all(r["requoted"] for r in total["by_fees"].values()) else "same fills"
+    if summary["sensitivity"] is not None:
+        console.stdout.print(sensitivity_table(summary))
+        console.stdout.print(summary["sensitivity"]["headline"], markup=False)
     console.stdout.print(f"EPnL by fee setting ({how}): {fees}", markup=False)
     work = f"{total['book_updates']:,} book updates, {total['order_actions']:,} order actions"
     console.stdout.print(f"{work}, {total['updates_per_s']:,} updates/s", markup=False)

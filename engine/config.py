@@ -70,26 +70,148 @@ class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_before_close_s: Annotated[float, Meta(ge=0)] = 10.0
 
 
-class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The simulated venue: order latency (placing, amending and cancelling alike), money at the start."""
+class DelayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One leg of latency.
 
-    order_latency_ms: Annotated[float, Meta(ge=0)] = 2.0
+    Parameters
+    ----------
+    kind : str
+        `constant` (ms), `quantiles` (drawn from quantiles_ms), `series` (file: a CSV of ts_ns, ms) or
+        `recorded` (the feed's own: arrival minus exchange time in the recording).
+    ms : float
+    quantiles_ms : list[float]
+        At evenly spaced probabilities from 0 to 1, rising.
+    file : str, optional
+
+    """
+
+    kind: Literal["constant", "quantiles", "series", "recorded"] = "constant"
+    ms: Annotated[float, Meta(ge=0)] = 0.0
+    quantiles_ms: list[Annotated[float, Meta(ge=0)]] = []
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "quantiles" and (
+            len(self.quantiles_ms) < 2 or sorted(self.quantiles_ms) != list(self.quantiles_ms)
+        ):
+            raise ValueError("kind quantiles needs quantiles_ms: two or more rising latencies")
+        if self.kind == "series" and self.file is None:
+            raise ValueError("kind series needs file: a CSV of ts_ns, ms")
+
+
+class LatencyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command's way: our decision, the order to the venue, and the feed by which the recording lags it."""
+
+    decision: DelayConfig = DelayConfig(ms=0.1)
+    order: DelayConfig = DelayConfig(ms=2.0)
+    feed: DelayConfig = DelayConfig()
+    seed: int = 5
+
+
+class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where our orders stand in their queues.
+
+    Parameters
+    ----------
+    model : str
+        `calibrated` (as `cmm calibrate` fitted it to this instrument on earlier days, else as shipped),
+        `pessimistic`, `optimistic`, `proportional`, `power` (n, bias), `fifo` (recordings that name
+        orders) or `nautilus` (NautilusTrader's own).
+    n, bias : float
+        Of `power`.
+    file : str, optional
+        A calibration to use, instead of the one found.
+
+    """
+
+    model: Literal["calibrated", "pessimistic", "optimistic", "proportional", "power", "fifo", "nautilus"] = (
+        "calibrated"
+    )
+    n: float = 1.0
+    bias: float = 0.0
+    file: str | None = None
+
+
+class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The simulated venue: queues, latency, money at the start."""
+
+    queue: QueueConfig = QueueConfig()
+    latency: LatencyConfig = LatencyConfig()
     starting_balance: Annotated[float, Meta(gt=0)] = 100_000_000.0
 
 
 class FeesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which fees are charged: the contract table's, none, or a maker rebate (fraction of turnover)."""
+    """Which fees are charged.
+
+    Parameters
+    ----------
+    scenario : str
+        The contract table's, none, or a maker rebate.
+    rebate : float
+        Of the rebate scenario, fraction of turnover.
+    lock : bool
+        Where an exchange keeps long and short apart: open the other way instead of closing, where that
+        is cheaper, both legs' later closing included.
+    turnover : float
+        What counts towards the volume tier before the first fill (settlement currency).
+
+    """
 
     scenario: FeeScenario = "exchange"
     rebate: Annotated[float, Meta(ge=0)] = 0.00002
+    lock: bool = False
+    turnover: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Data points in memory at a time; whether CMM, whose quotes depend on fees, is traded at the other
-    fee settings too."""
+    """The table of assumptions in the report.
 
-    chunk_size: Annotated[int, Meta(ge=1000)] = 200_000
-    other_fees: bool = True
+    Parameters
+    ----------
+    sensitivity : str
+        `full`: traded anew under each queue model, latency and fee setting; `quick`: under each queue
+        model and latency, fees priced on the same fills; `off`: other fees on the same fills only.
+    latency_low_ms, latency_high_ms : float
+        A command's way to the venue, against the one configured.
+
+    """
+
+    sensitivity: Literal["full", "quick", "off"] = "full"
+    latency_low_ms: Annotated[float, Meta(ge=0)] = 0.5
+    latency_high_ms: Annotated[float, Meta(ge=0)] = 100.0
+
+
+class CalibrateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Phantom orders for calibrating queue models.
+
+    Parameters
+    ----------
+    phantoms : int
+        A day.
+    horizon_s : float
+        How long each one rests.
+    levels : int
+        It joins one of that many best levels of a side.
+    markout_s : float
+        When a fill is marked against the mid.
+    fit_share : float
+        The first part of the time is fitted on, the rest held back.
+    block_s : float
+        Blocks of time that are resampled for the intervals.
+    draws : int
+        Resamplings.
+    seed : int
+
+    """
+
+    phantoms: Annotated[int, Meta(ge=100)] = 6000
+    horizon_s: Annotated[float, Meta(gt=0)] = 60.0
+    levels: Annotated[int, Meta(ge=1)] = 3
+    markout_s: Annotated[float, Meta(gt=0)] = 10.0
+    fit_share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    block_s: Annotated[float, Meta(gt=0)] = 120.0
+    draws: Annotated[int, Meta(ge=20)] = 200
+    seed: int = 17
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +228,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     venue: VenueConfig = VenueConfig()
     fees: FeesConfig = FeesConfig()
     backtest: BacktestConfig = BacktestConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
 
     @property
     def hash(self) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from engine import console, select
 from engine.backtest import Plan
-from engine.commands import comparison, open_catalog, run_days, simulate_day
+from engine.commands import comparison, open_catalog, run_days, run_grid, simulate_day
 from engine.config import SHIPPED, Config, QuoterName
 from engine.report import write_report
 from engine.runs import final_name, run_folder, write_json
@@ -23,7 +23,9 @@ _EARLIER_S = 600.0  # an earlier stretch of the market, on which the baselines f
 
 def run_demo(config: Config, minutes: float, seed: int) -> None:
     with tempfile.TemporaryDirectory(prefix="cmm-demo-") as folder:
-        local = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, path=folder))
+        quick = msgspec.structs.replace(config.backtest, sensitivity="quick")
+        data = msgspec.structs.replace(config.data, path=folder)
+        local = msgspec.structs.replace(config, data=data, backtest=quick)
         catalog = open_catalog(local)
         simulate_day(catalog, seed + 1, _EARLIER_S, _DAYS[0])
         day = simulate_day(catalog, seed, minutes * 60.0, _DAYS[1])
@@ -33,7 +35,8 @@ def run_demo(config: Config, minutes: float, seed: int) -> None:
                 fitted, _ = select.intensity(catalog, day.instrument, day.date, quoter, local, None)
                 plan = Plan(local, quoter, SHIPPED if quoter == "cmm" else None, fitted)
                 episodes = run_days(catalog, [day], plan)
-                results.append((quoter, plan, episodes, summarise(day.instrument, plan, episodes, [], {})))
+                cells = run_grid(catalog, [day], plan, episodes) if quoter == "cmm" else []
+                results.append((quoter, plan, episodes, summarise(day.instrument, plan, episodes, [], cells)))
             summaries = [summary for *_, summary in results]
             write_json(run / "summary.json", {"runs": summaries})
             write_report(

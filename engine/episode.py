@@ -7,8 +7,10 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
+from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
+from engine.config import FeesConfig
 from engine.fees import FeeSchedule
 from engine.tape import Tape
 from strategies.values import BID
@@ -16,7 +18,7 @@ from venues.contracts import Contract, Fees
 
 
 class Breakdown(msgspec.Struct, frozen=True):
-    """net = spread_capture + drift − fees + rebates + unexplained, all in quote currency.
+    """net = spread_capture + drift − fees + rebates + unexplained, all in settlement currency.
 
     `net` is the venue's account: balance gained plus the open position marked to mid. The parts
     are computed from our own fills; whatever does not add up shows as unexplained.
@@ -67,18 +69,21 @@ class Episode(msgspec.Struct, dict=True):
     @cached_property
     def equity(self) -> NDArray[np.float64]:
         """PnL after fees marked to mid after each update, quote currency (updates,)."""
-        value = self.contract.value_per_tick_lot
+        worth = self.contract.worth
         flow = np.zeros(len(self.tape.ts_ns))
         if len(flow):
             commissions = np.array([fill.commission for fill in self.tape.fills])
-            np.add.at(flow, self.fill_index, -self.signed_lots * self.prices * value - commissions)
-        return np.cumsum(flow) + self.position * self.tape.mids * value
+            np.add.at(flow, self.fill_index, -self.signed_lots * worth(self.prices) - commissions)
+        return np.cumsum(flow) + self.position * worth(self.tape.mids)
 
     @cached_property
     def breakdown(self) -> Breakdown:
-        value, mids = self.contract.value_per_tick_lot, self.tape.mids
-        capture = float((self.signed_lots * (mids[self.fill_index] - self.prices)).sum()) * value if len(mids) else 0.0
-        drift = float((self.position[:-1] * np.diff(mids)).sum()) * value if len(mids) else 0.0
+        worth, mids = self.contract.worth, self.tape.mids
+        capture = drift = 0.0
+        if len(mids):
+            value = worth(mids)
+            capture = float((self.signed_lots * (value[self.fill_index] - worth(self.prices))).sum())
+            drift = float((self.position[:-1] * np.diff(value)).sum())
         costs = [fill.commission for fill in self.tape.fills]
         fees, rebates = sum(c for c in costs if c > 0), -sum(c for c in costs if c < 0)
         explained = capture + drift - fees + rebates
@@ -86,17 +91,18 @@ class Episode(msgspec.Struct, dict=True):
 
     def check_identity(self) -> None:
         """Raise unless the venue's account and our own fills tell the same PnL, to its rounding."""
-        turnover = float((np.abs(self.signed_lots) * self.prices).sum()) * self.contract.value_per_tick_lot
-        allowed = 0.05 + 0.03 * len(self.tape.fills) ** 0.5 + 1e-12 * turnover  # the account rounds each fill
+        turnover = float((np.abs(self.signed_lots) * np.abs(self.contract.worth(self.prices))).sum())
+        cent = 10.0 ** -Currency.from_str(self.contract.terms.currency).precision  # the account rounds each fill to it
+        allowed = cent * (5.0 + 3.0 * len(self.tape.fills) ** 0.5) + 1e-12 * turnover
         if abs(self.breakdown.unexplained) > allowed:
             raise RuntimeError(
                 f"{self.date}: PnL of {self.breakdown.unexplained:.4f} is unexplained (allowed {allowed:.4f}): "
                 "the venue's account and our fills disagree"
             )
 
-    def net_under(self, fees: Fees) -> float:
+    def net_under(self, fees: Fees, config: FeesConfig | None = None) -> float:
         """Net PnL of the same fills under other fees: what they would have cost, not what they would have been."""
-        schedule = FeeSchedule(self.contract, fees)
+        schedule = FeeSchedule(self.contract, fees, config)
         cost = sum(schedule.charge(f.side, f.price_ticks, f.lots, f.is_maker) for f in self.tape.fills)
         b = self.breakdown
         return b.spread_capture + b.drift - cost

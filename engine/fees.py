@@ -13,6 +13,8 @@ from venues.contracts import Contract, Fees
 
 SCENARIOS: tuple[FeeScenario, ...] = ("rebate", "zero", "exchange")
 
+_YESTERDAY, _TODAY = 0, 1
+
 
 def fees_of(contract: Contract, scenario: FeeScenario, config: FeesConfig) -> Fees:
     """The contract's fees under a scenario."""
@@ -22,38 +24,98 @@ def fees_of(contract: Contract, scenario: FeeScenario, config: FeesConfig) -> Fe
 
 
 class FeeSchedule:
-    """Charges fills in order; knows which part of a fill closes a position opened the same day.
+    """Charges fills in order; knows which part of a fill closes, and a position of which day.
 
-    Every episode starts flat, so that closing is always closing today.
+    Long and short positions are kept apart, as Chinese futures exchanges keep them. A fill closes the
+    other side first: on CFFEX, DCE and CZCE the oldest position goes first, on SHFE and INE the order
+    says whether it closes today's, so that the cheaper one goes first. Episodes start flat unless told
+    otherwise.
+
+    Parameters
+    ----------
+    contract : Contract
+    fees : Fees
+    config : FeesConfig, optional
+        `lock` opens the other way where closing today's position costs more than opening now and
+        closing both legs on another day; that later cost is charged at once. `turnover` is what
+        counted towards the volume tier before the first fill.
+    overnight : tuple[int, int]
+        Lots long and short from earlier days.
+
     """
 
-    def __init__(self, contract: Contract, fees: Fees) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        fees: Fees,
+        config: FeesConfig | None = None,
+        overnight: tuple[int, int] = (0, 0),
+    ) -> None:
         self._contract, self._fees = contract, fees
-        self._position = 0
+        self._config = config if config is not None else FeesConfig()
+        self._turnover = self._config.turnover
+        self._long, self._short = [overnight[0], 0], [overnight[1], 0]  # yesterday's, today's
+
+    @property
+    def locked_lots(self) -> int:
+        """Lots held both long and short."""
+        return min(sum(self._long), sum(self._short))
 
     def charge(self, side: int, price_ticks: float, lots: int, is_maker: bool) -> float:
-        """Cost of a fill in quote currency, negative for a rebate."""
-        signed = lots if side == BID else -lots
-        closing = min(lots, abs(self._position)) if signed * self._position < 0 else 0
-        self._position += signed
-        return self._cost(price_ticks, lots - closing, is_maker, False) + self._cost(
-            price_ticks, closing, is_maker, True
-        )
+        """Cost of a fill in settlement currency, negative for a rebate."""
+        own, other = (self._long, self._short) if side == BID else (self._short, self._long)
+        value = self._contract.turnover(price_ticks)
+        opening = self._open(value, is_maker)
+        cost, left = 0.0, lots
+        days = [_YESTERDAY, _TODAY]
+        if self._contract.closes_by_choice:
+            days.sort(key=lambda day: self._close(value, is_maker, day))
+        for day in days:
+            closing = min(left, other[day])
+            if not closing:
+                continue
+            unit = self._close(value, is_maker, day)
+            later = opening + 2.0 * self._close(value, is_maker, _YESTERDAY)
+            left -= closing
+            if day == _TODAY and self._locks() and later < unit:
+                own[_TODAY] += closing
+                cost += closing * later
+            else:
+                other[day] -= closing
+                cost += closing * unit
+        own[_TODAY] += left
+        cost += left * opening
+        self._turnover += lots * value
+        return cost
 
     def break_even_ticks(self, price_ticks: float) -> float:
         """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
-        trip = self._cost(price_ticks, 1, True, False) + self._cost(price_ticks, 1, True, True)
-        return 0.5 * trip / self._contract.value_per_tick_lot
+        value = self._contract.turnover(price_ticks)
+        opening, closing = self._open(value, True), self._close(value, True, _TODAY)
+        if self._locks():
+            closing = min(closing, opening + 2.0 * self._close(value, True, _YESTERDAY))
+        return 0.5 * (opening + closing) / self._contract.tick_value(price_ticks)
 
-    def _cost(self, price_ticks: float, lots: int, is_maker: bool, closes: bool) -> float:
+    def _locks(self) -> bool:
+        return self._config.lock and self._contract.keeps_both_sides
+
+    def _rate(self, is_maker: bool) -> float:
+        rates = (self._fees.maker, self._fees.taker)
+        for tier in self._fees.tiers:  # rising
+            if self._turnover >= tier.turnover:
+                rates = (tier.maker, tier.taker)
+        return rates[0] if is_maker else rates[1]
+
+    def _open(self, value: float, is_maker: bool) -> float:
+        return self._rate(is_maker) * value + self._fees.lot_open
+
+    def _close(self, value: float, is_maker: bool, day: int) -> float:
         f = self._fees
-        rate = f.maker if is_maker else f.taker
-        amount = f.lot_open
-        if closes:
-            stated = f.close_today if f.close_today is not None else f.close
-            rate = rate if stated is None else stated
+        rate, amount = f.close, f.lot_close
+        if day == _TODAY:
+            rate = f.close if f.close_today is None else f.close_today
             amount = f.lot_close if f.lot_close_today is None else f.lot_close_today
-        return lots * (rate * price_ticks * self._contract.value_per_tick_lot + amount)
+        return (self._rate(is_maker) if rate is None else rate) * value + amount
 
 
 class ScheduledFees(FeeModel):  # type: ignore[misc]
@@ -64,13 +126,13 @@ class ScheduledFees(FeeModel):  # type: ignore[misc]
         return model
 
     def __init__(self, schedule: FeeSchedule, contract: Contract, tick_raw: int, lot_raw: int) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._currency = Currency.from_str(contract.terms.currency)
         self._tick_raw, self._lot_raw = tick_raw, lot_raw
 
     def get_commission(self, order: Any, fill_quantity: Any, fill_px: Any, instrument: Any) -> Money:
         side = 1 if order.side.name == "BUY" else 2
-        cost = self._schedule.charge(
+        cost = self.schedule.charge(
             side, fill_px.raw / self._tick_raw, fill_quantity.raw // self._lot_raw, order.is_post_only
         )
         return Money(cost, self._currency)

@@ -39,10 +39,8 @@ class MAP:
     def compute(self, episodes: Sequence[Episode]) -> float | None:
         area = span = 0.0
         for e in episodes:
-            if len(e.tape.ts_ns) > 1:
-                steps = np.diff(e.tape.ts_ns)
-                area += float((np.abs(e.position[:-1]) * steps).sum())
-                span += float(steps.sum())
+            held, time = held_lot_ns(e)
+            area, span = area + held, span + time
         return area / span if span else 0.0
 
 
@@ -171,6 +169,12 @@ SHOWN = (
     ("markout_60s_ticks", "markout 60 s, ticks"),
 )
 """Keys of a summary that tables show, with their labels."""
+
+
+def held_lot_ns(episode: Episode) -> tuple[float, float]:
+    """|position| integrated over the episode, lots · ns, and its length, ns."""
+    steps = np.diff(episode.tape.ts_ns)
+    return float((np.abs(episode.position[:-1]) * steps).sum()), float(steps.sum())
 
 
 def _per_minute(episode: Episode) -> np.ndarray:  # type: ignore[type-arg]

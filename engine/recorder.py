@@ -15,7 +15,7 @@ from nautilus_trader.model import BookType, InstrumentId, OrderBookDeltas, Strat
 from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
-from engine.backtest import make_instrument, run_node
+from engine.backtest import make_instrument, stream_day
 from engine.config import Config
 from models.dataset import DatasetHeader, DatasetWriter, read_header
 from models.errors import ModelError
@@ -130,7 +130,7 @@ def record_day(
         make_instrument(contract, day.depth), config.features, config.record.min_interval_ms, writer, tick
     )
     try:
-        run_node(catalog, day, contract, recorder, MakerTakerFeeModel(_ZERO, _ZERO), 0, config, lambda: 0.0)
+        stream_day(catalog, day, contract, recorder, MakerTakerFeeModel(_ZERO, _ZERO), config, lambda: 0.0)
         writer.close()
     except BaseException:
         writer.abort()

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from engine import page
 from engine.backtest import Plan
 from engine.episode import Episode
+from engine.fees import SCENARIOS
 from engine.metrics import SHOWN
+from engine.sensitivity import LATENCIES, QUEUES
 from strategies.values import BID
 
 type Runs = Sequence[tuple[str, Sequence[Episode]]]
@@ -72,11 +74,13 @@ def write_report(
                 "overlapping horizons for one. On the diagonal is calibrated.</p>",
             )
         )
+    if summary["sensitivity"] is not None:
+        sections.insert(1, _sensitivity(summary))
     sections.append(_honesty(summary))
     days = ", ".join(e["date"] for e in summary["episodes"])
     title = f"{summary['instrument']} · {summary['quoter']}"
     model = summary["artifact"]
-    sub = f"{days} · fees: {summary['fee_scenario']} · order latency {summary['order_latency_ms']:g} ms" + (
+    sub = f"{days} · fees: {summary['fee_scenario']} · queue: {_queue(summary)} · latency: {_latency(summary)}" + (
         f" · artifact {model['name']} {model['hash']}" if model else ""
     )
     page.write(path, title, sub, sections)
@@ -132,25 +136,56 @@ def _pnl_table(summaries: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _queue(summary: dict[str, Any]) -> str:
+    queue = summary["queue"]
+    if queue is None:
+        return "calibrated"
+    return f"power n {queue['n']:.2f} bias {queue['bias']:.2f}" if queue["model"] == "power" else str(queue["model"])
+
+
+def _latency(summary: dict[str, Any]) -> str:
+    legs = summary["latency"]
+    return " + ".join(
+        f"{name} {legs[name]['ms']:g} ms" if legs[name]["kind"] == "constant" else f"{name} {legs[name]['kind']}"
+        for name in ("decision", "order", "feed")
+    )
+
+
+def _sensitivity(summary: dict[str, Any]) -> str:
+    """EPnL by queue model, latency and fees; the headline warns when the sign hangs on them."""
+    table = summary["sensitivity"]
+    value = {(c["queue"], c["latency"], c["fees"]): c["epnl"] for c in table["cells"]}
+    rows = [[queue, *(value[queue, latency, fees] for fees in SCENARIOS for latency in LATENCIES)] for queue in QUEUES]
+    header = ["queue", *(f"{fees} fees, {latency} latency" for fees in SCENARIOS for latency in LATENCIES)]
+    anew = "traded anew in each cell" if table["mode"] == "full" else "traded anew for each queue and latency"
+    words = (
+        f"<p class=note>{anew}; low latency {table['latency_low_ms']:g} ms, high {table['latency_high_ms']:g} ms, measured "
+        "as configured. Optimistic: every cancel stood before us; pessimistic: behind us.</p>"
+    )
+    title = "Does the result hang on assumptions?"
+    made = page.section(title, f"<p><b>{html.escape(table['headline'])}</b></p>", page.table(header, rows), words)
+    return made.replace("<section>", "<section class=warn>", 1) if table["turns_sign"] else made
+
+
 def _honesty(summary: dict[str, Any]) -> str:
     total = summary["total"]
     share = total["blind_fill_share"]
-    passed = total["counts"].get("passed_through", 0)
+    through, crossed = (total["counts"].get(name, 0) for name in ("filled_through", "filled_crossed"))
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in summary["notes"])
     unseen = (
         f"{100 * share:.1f}% of the filled lots came from orders placed at prices where this recording shows no queue. "
-        "The simulator lets them stand first there; a real queue would not. They flatter."
+        "They stand behind all that is shown when their price comes into view; who came before that is unknown."
         if share
         else "No fill came from a price where the recording shows no queue."
     )
     return page.section(
         "What this cannot tell",
         f"<ul><li>{unseen}</li>"
-        f"<li>{passed:,} trades printed beyond one of our resting orders without filling it: a real queue would have filled us, "
-        "mostly at a loss.</li>"
+        f"<li>{through:,} lots were filled by trades beyond our price and {crossed:,} by books that crossed it: the market had "
+        "moved through us.</li>"
         "<li>Our orders move nobody: no impact, no reaction, no hidden liquidity.</li>"
         "<li>Queue places are estimated from level sizes: who cancels, those before or behind us, is not in the data.</li>"
-        "<li>On snapshot feeds all that happens between two snapshots happens at once.</li>"
+        "<li>On snapshot feeds trades are spread evenly over the time between two snapshots.</li>"
         f"{notes}</ul>",
     ).replace("<section>", "<section class=warn>", 1)
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.backtest import Plan
 from engine.config import FeeScenario
 from engine.episode import Episode
 from engine.fees import SCENARIOS, fees_of
-from engine.metrics import MAP, METRICS
+from engine.metrics import METRICS
+from engine.sensitivity import Cell, Outcome, outcome, summarise_grid
 from models import artifact
 
 
@@ -21,13 +23,13 @@ def summarise(
     plan: Plan,
     episodes: Sequence[Episode],
     notes: Sequence[str],
-    requoted: Mapping[FeeScenario, Sequence[Episode]],
+    cells: Sequence[Cell],
 ) -> dict[str, Any]:
-    """Metrics, identity, counters, fills' identity, and results at three fee settings.
+    """Metrics, identity, counters, fills' identity, results at three fee settings and under other assumptions.
 
-    `requoted` holds the same days traded under other fees, for a quoter that looks at fees; without
-    it the fills at hand are priced anew.
+    `cells` are the days under other assumptions; without them the fills at hand are priced anew.
     """
+    own = {c.fees: c.days for c in cells if (c.queue, c.latency) == ("calibrated", "measured")}
     model: dict[str, Any] | None = None
     if plan.artifact is not None:
         manifest = artifact.read(plan.artifact)
@@ -38,21 +40,24 @@ def summarise(
         "artifact": model,
         "artifact_hash": model["hash"] if model else None,
         "fee_scenario": plan.config.fees.scenario,
-        "order_latency_ms": plan.config.venue.order_latency_ms,
+        "latency": msgspec.to_builtins(plan.config.venue.latency),
+        "queue": msgspec.to_builtins(plan.queue) if plan.queue is not None else None,
+        "decision_us": _decision(episodes),
         "currency": episodes[0].contract.terms.currency,
         "intensity": plan.intensity,
         "config_hash": plan.config.hash,
         "notes": list(notes),
         "episodes": [
-            {"date": str(e.date), **_numbers([e], plan, {s: [other[i]] for s, other in requoted.items()})}
+            {"date": str(e.date), **_numbers([e], plan, {s: [days[i]] for s, days in own.items()})}
             for i, e in enumerate(episodes)
         ],
-        "total": _numbers(episodes, plan, requoted),
+        "total": _numbers(episodes, plan, own),
+        "sensitivity": summarise_grid(cells, plan, episodes[0].contract.terms.currency) if cells else None,
     }
 
 
 def _numbers(
-    episodes: Sequence[Episode], plan: Plan, requoted: Mapping[FeeScenario, Sequence[Episode]]
+    episodes: Sequence[Episode], plan: Plan, by_fees: Mapping[FeeScenario, Sequence[Outcome]]
 ) -> dict[str, Any]:
     parts = [msgspec.to_builtins(e.breakdown) for e in episodes]
     counts: dict[str, int] = {}
@@ -65,7 +70,7 @@ def _numbers(
     return {
         **{metric.name: metric.compute(episodes) for metric in METRICS},
         "pnl": {name: sum(part[name] for part in parts) for name in parts[0]},
-        "by_fees": {s: _under(s, episodes, plan, requoted.get(s)) for s in SCENARIOS},
+        "by_fees": {s: _under(s, episodes, plan, by_fees.get(s)) for s in SCENARIOS},
         "book_updates": updates,
         "order_actions": sum(sum(e.tape.actions) for e in episodes),
         "fills": sum(len(e.tape.fills) for e in episodes),
@@ -79,19 +84,29 @@ def _numbers(
 
 
 def _under(
-    scenario: FeeScenario, episodes: Sequence[Episode], plan: Plan, requoted: Sequence[Episode] | None
+    scenario: FeeScenario, episodes: Sequence[Episode], plan: Plan, traded: Sequence[Outcome] | None
 ) -> dict[str, Any]:
-    """Result at a fee setting: traded under it, or the same fills priced anew."""
-    traded = episodes if scenario == plan.config.fees.scenario else requoted
-    held = MAP().compute(traded if traded is not None else episodes) or 0.0
-    if traded is not None:
-        net = sum(e.breakdown.net for e in traded)
-    else:
-        net = sum(e.net_under(fees_of(e.contract, scenario, plan.config.fees)) for e in episodes)
+    """Result at a fee setting, as traded under it or, without that, of the same fills priced anew."""
+    if traded is None:
+        config = plan.config.fees
+        nets = [e.net_under(fees_of(e.contract, scenario, config), config) for e in episodes]
+        traded = [msgspec.structs.replace(outcome(e), epnl=net) for e, net in zip(episodes, nets, strict=True)]
+    net, span = sum(day.epnl for day in traded), sum(day.span for day in traded)
+    held = sum(day.held for day in traded) / span if span else 0.0
     return {
         "epnl": net,
         "map_lots": held,
         "pnlmap": net / held if held else None,
-        "fills": sum(len(e.tape.fills) for e in (traded if traded is not None else episodes)),
-        "requoted": traded is not None,
+        "fills": sum(day.fills for day in traded),
+        "requoted": scenario == plan.config.fees.scenario
+        or (plan.quoter == "cmm" and plan.config.backtest.sensitivity == "full"),
     }
+
+
+def _decision(episodes: Sequence[Episode]) -> dict[str, float] | None:
+    """Time of our decisions on this machine, µs; no part of the result, but a latency to give to another run."""
+    taken = np.concatenate([e.tape.decision_ns for e in episodes])
+    if not len(taken):
+        return None
+    levels = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+    return {name: round(float(np.quantile(taken, q)) / 1e3, 1) for name, q in levels.items()}

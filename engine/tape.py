@@ -36,6 +36,7 @@ class Tape:
         self._ts = array("q")
         self._ints = array("i")  # bid, ask, position, own bid, own ask; 0 for none
         self._floats = array("f")  # forecast mid change, spread, log volume, confidence; NaN for none
+        self._decisions = array("q")
         self._progress = progress
 
     def on_update(
@@ -59,6 +60,14 @@ class Tape:
             self.actions[action.kind] += 1
             if action.kind == Kind.PLACE:
                 self.placed_lots += action.size
+
+    def on_decision(self, wall_ns: int) -> None:
+        self._decisions.append(wall_ns)
+
+    @property
+    def decision_ns(self) -> NDArray[np.int64]:
+        """Time that each decision took on this machine (decisions,); no part of a result."""
+        return np.frombuffer(self._decisions, np.int64) if self._decisions else np.zeros(0, np.int64)
 
     @property
     def ts_ns(self) -> NDArray[np.int64]:

@@ -55,6 +55,40 @@ def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
+def lots_at(price, size, count, side, ticks):  # type: ignore[no-untyped-def]
+    """Lots at a price, 0 where there is no such level."""
+    row = side - 1
+    sign = 1 if side == 1 else -1
+    low, high = 0, count[row]
+    while low < high:
+        middle = (low + high) >> 1
+        if sign * price[row, middle] < sign * ticks:
+            low = middle + 1
+        else:
+            high = middle
+    return size[row, low] if low < count[row] and price[row, low] == ticks else 0
+
+
+@njit(cache=True)
+def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
+    """Write best and last shown price of each side, bids first, into `out (4,) int64`.
+
+    With `depth` 0 all prices are shown; a side with fewer levels ends where they end, and one without
+    any shows nothing. An empty side's best is 0.
+    """
+    for row in range(2):
+        n = count[row]
+        low = row == 0
+        out[2 * row] = price[row, n - 1] if n else 0
+        if depth == 0 or 0 < n < depth:
+            out[2 * row + 1] = -(1 << 62) if low else 1 << 62
+        elif n == 0:
+            out[2 * row + 1] = 1 << 62 if low else -(1 << 62)
+        else:
+            out[2 * row + 1] = price[row, n - depth]
+
+
+@njit(cache=True)
 def apply_levels(price, size, count, changes, n):  # type: ignore[no-untyped-def]
     """Apply `n` rows (side, ticks, lots) of `changes (…, 3) int64`."""
     for i in range(n):
@@ -68,6 +102,15 @@ class ArrayBook:
         self.price = np.zeros((2, capacity), np.int64)
         self.size = np.zeros((2, capacity), np.int64)
         self.count = np.zeros(2, np.int64)
+
+    def lots(self, side: int, ticks: int) -> int:
+        """Lots at a price, 0 where there is no such level."""
+        return int(lots_at(self.price, self.size, self.count, side, ticks))
+
+    def worst_shown(self, side: int, depth: int) -> int | None:
+        """Price of the last of the best `depth` levels; None where the side ends before it."""
+        n = int(self.count[side - 1])
+        return int(self.price[side - 1, n - depth]) if n >= depth else None
 
     def top(self, side: int, levels: int) -> list[tuple[int, int]]:
         """Best `levels` of a side as (ticks, lots), best first."""

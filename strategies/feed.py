@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 from nautilus_trader.model import AggressorSide, OrderBookDeltas, OrderSide, TradeTick
+from numpy.typing import NDArray
 
 from models.features import BookFeatures, FeatureSpec
 from strategies.values import ASK, BID
@@ -30,9 +31,23 @@ class Feed:
         self.features = BookFeatures(spec, instrument.depth)
         self._tick, self._lot = instrument.tick_raw, instrument.lot_raw
         self._changes = np.zeros((_CHUNK, 3), np.int64)
+        self._peeked = (-1, 0, False)
+
+    def peek(self, deltas: OrderBookDeltas) -> tuple[NDArray[np.int64], int, bool]:
+        """Decode a batch that `on_deltas` will be given next: (changes, rows that hold, clear)."""
+        n, clear = self._decode(deltas)
+        self._peeked = (deltas.ts_init, n, clear)
+        return self._changes, n, clear
 
     def on_deltas(self, deltas: OrderBookDeltas) -> bool:
         """Apply a whole batch; return whether the feature vector counts."""
+        ts, n, clear = self._peeked
+        if ts != deltas.ts_init:
+            n, clear = self._decode(deltas)
+        self._peeked = (-1, 0, False)
+        return self.features.on_book(deltas.ts_init, self._changes, n, clear)
+
+    def _decode(self, deltas: OrderBookDeltas) -> tuple[int, bool]:
         rows = deltas.deltas
         if len(rows) > len(self._changes):
             self._changes = np.zeros((2 * len(rows), 3), np.int64)
@@ -45,7 +60,7 @@ class Feed:
             size = 0 if delta.is_delete else order.size.raw // self._lot
             changes[n] = (BID if order.side == OrderSide.BUY else ASK, order.price.raw // self._tick, size)
             n += 1
-        return self.features.on_book(deltas.ts_init, changes, n, clear)
+        return n, clear
 
     def on_trade(self, trade: TradeTick) -> tuple[int, int, int]:
         """Apply a trade; return its price in ticks, lots, and aggressor (1 buyer, 2 seller, 0 unknown)."""

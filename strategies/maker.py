@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,12 +22,12 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy, StrategyConfig
 
-from models.features import FeatureSpec
 from models.predictor import Forecast, Predictor
 from strategies.differ import Differ, DifferConfig
 from strategies.feed import Feed, Instrument
 from strategies.ladder import LadderBuilder, LadderConfig
 from strategies.limits import LimitsConfig, admit
+from strategies.link import Link
 from strategies.quoters import Quoter
 from strategies.values import ASK, BID, Action, Kind, Ladder, Market
 from strategies.working import Order, State, WorkingOrders
@@ -34,6 +35,9 @@ from strategies.working import Order, State, WorkingOrders
 _CHECK_NS = 1_000_000_000
 _PURGE_EVERY = 10
 _TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
+
+type _Command = tuple[Kind, Any, Any]
+"""What to do, the order (a new one, or the client id of one), its new total quantity."""
 
 
 class Observer(Protocol):
@@ -52,6 +56,9 @@ class Observer(Protocol):
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
         """After actions went out."""
 
+    def on_decision(self, wall_ns: int) -> None:
+        """After a decision: the time this machine took from book update to actions."""
+
 
 class MakerConfig(msgspec.Struct, frozen=True):
     """How the maker behaves, besides its quoter.
@@ -63,10 +70,6 @@ class MakerConfig(msgspec.Struct, frozen=True):
         Quotes are pulled this long before a session ends.
     sessions : list[tuple[int, int]]
         (open, close) in ns; outside them nothing is quoted.
-    wake_after_ns : int
-        Backtest only: the order latency. Nautilus hands a delayed command to the venue at the
-        next event and AFTER matching it; an alert at that time makes it arrive when it should.
-
     """
 
     ladder: LadderConfig
@@ -74,7 +77,6 @@ class MakerConfig(msgspec.Struct, frozen=True):
     limits: LimitsConfig
     stop_before_close_s: float
     sessions: list[tuple[int, int]]
-    wake_after_ns: int = 0
 
 
 def guarded[**P](callback: Callable[P, None]) -> Callable[P, None]:
@@ -104,10 +106,11 @@ class MarketMaker(Strategy):
         self,
         config: MakerConfig,
         instrument: Instrument,
-        spec: FeatureSpec,
+        feed: Feed,
         quoter: Quoter,
         predictor: Predictor | None,
         observer: Observer,
+        link: Link | None = None,
     ) -> None:
         super().__init__(StrategyConfig(strategy_id=StrategyId("CMM-001"), log_events=False, log_commands=False))
         if quoter.needs_forecast and predictor is None:
@@ -117,7 +120,7 @@ class MarketMaker(Strategy):
         self._cfg, self._instrument, self._quoter, self._observer = config, instrument, quoter, observer
         self._predictor = predictor if quoter.needs_forecast else None
         self._recalibrator = self._predictor.recalibrator if self._predictor is not None else None
-        self._feed = Feed(instrument, spec)
+        self._feed = feed
         self._features = self._feed.features
         if self._predictor is not None:
             self._features.vector = self._predictor.features[0]  # shared: what is computed is what is run
@@ -128,6 +131,9 @@ class MarketMaker(Strategy):
         self._last_ts = 0
         self._session = 0
         self._ticks_of_clock = 0
+        self._link = link
+        self._commands: list[_Command] = []
+        self._held: list[Any] = []  # cancels that wait for the end of an interval
         self._alerts = 0
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
@@ -140,16 +146,22 @@ class MarketMaker(Strategy):
 
     @guarded
     def on_trade(self, trade: TradeTick) -> None:
+        if self._link is not None:
+            self._link.delivered()
         self.counts["trades"] += 1
         price, lots, aggressor = self._feed.on_trade(trade)
         if self._recalibrator is not None:
             self._recalibrator.on_trade(trade.ts_init, price, lots, aggressor)
-        self._count_passed_through(price, aggressor)
 
     @guarded
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
         self.counts["book_updates"] += 1
         ts = deltas.ts_init
+        if self._link is not None:
+            self._link.delivered()
+        if self._held:
+            self._let_go()
+        started = time.perf_counter_ns()
         ready = self._feed.on_deltas(deltas)
         self._last_ts = ts
         f = self._features
@@ -172,6 +184,7 @@ class MarketMaker(Strategy):
                 self._predictor.remember(ts, f.regime)
         ladder = self._ladder(market, forecast)
         self._act(ladder, market, ts)
+        self._observer.on_decision(time.perf_counter_ns() - started)
         self._observer.on_update(ts, market, self._orders.exposure.position, forecast, ladder)
 
     def _market(self) -> Market:
@@ -188,16 +201,6 @@ class MarketMaker(Strategy):
             return False
         start, end = sessions[self._session]
         return start <= ts < end - round(self._cfg.stop_before_close_s * 1e9)
-
-    def _count_passed_through(self, price: int, aggressor: int) -> None:
-        """Count trades through our price that did not fill us: no real queue would survive them."""
-        for order in self._orders.all():
-            if order.state == State.SENT:
-                continue
-            if (order.side == BID and aggressor == 2 and price < order.price) or (
-                order.side == ASK and aggressor == 1 and price > order.price
-            ):
-                self.counts["passed_through"] += 1
 
     # ── decision ──────────────────────────────────────────────────────────────────────────────
 
@@ -244,35 +247,68 @@ class MarketMaker(Strategy):
                 self._id, side, self._quantity(action.size), self._price(action.price), post_only=True
             )
             self._orders.sent(new.client_order_id, action.side, action.price, action.size, self._is_blind(action))
-            self.submit_order(new)
+            self._commands.append((action.kind, new, None))
         elif order is not None and action.kind == Kind.AMEND:
             order.state = State.CHANGING
-            known = self.cache.order(order.key)
-            if known is None:
-                raise RuntimeError(f"the cache lost our order {order.key}")
-            total = known.filled_qty.raw // self._instrument.lot_raw + action.size
-            self.modify_order(order.key, quantity=self._quantity(total))
+            self._commands.append((action.kind, order.key, self._quantity(order.filled + action.size)))
         elif order is not None:
             order.state = State.CANCELLING
-            self.cancel_order(order.key)
+            self._commands.append((action.kind, order.key, None))
 
     def _is_blind(self, action: Action) -> bool:
         """Whether the feed shows nothing at this price: beyond the levels it can show."""
         depth = self._instrument.depth
         if not depth:
             return False
-        shown = self._features.book.top(action.side, depth)
-        if not shown:
-            return True
-        worst = shown[-1][0]
+        worst = self._features.book.worst_shown(action.side, depth)
+        if worst is None:
+            return not self._features.book.count[action.side - 1]
         return action.price < worst if action.side == BID else action.price > worst
 
     def _sent(self, ts: int, actions: list[Action]) -> None:
         self._observer.on_actions(ts, actions)
-        if self._cfg.wake_after_ns:
-            self._alerts += 1
-            at = self.clock.timestamp_ns() + self._cfg.wake_after_ns
-            self.clock.set_time_alert_ns(f"arrive-{self._alerts}", at, _nothing)
+        commands, self._commands = self._commands, []
+        now = self.clock.timestamp_ns()
+        at = self._link.arrival_ns(now) if self._link is not None else now
+        if at <= now:
+            self._deliver(commands)
+            return
+        self._alerts += 1
+        self.clock.set_time_alert_ns(f"arrive-{self._alerts}", at, lambda _: self._arrive(commands))
+
+    @guarded
+    def _arrive(self, commands: list[_Command]) -> None:
+        self._deliver(commands)
+
+    def _deliver(self, commands: list[_Command]) -> None:
+        """Commands reach the venue; what has filled on the way is past cancelling."""
+        for kind, target, quantity in commands:
+            if kind == Kind.PLACE:
+                self.submit_order(target)
+            elif self._orders.get(target) is None:
+                self.counts["too_late"] += 1
+            elif kind == Kind.AMEND:
+                known = self.cache.order(target)
+                if known is not None and known.filled_qty < quantity:
+                    self.modify_order(target, quantity=quantity)
+                else:  # more has filled than the order was to have at all
+                    self._cancel(target)
+            else:
+                self._cancel(target)
+
+    def _cancel(self, key: Any) -> None:
+        if self._link is not None and self._link.snapshots:
+            self._link.leaving(key, self.clock.timestamp_ns())
+            self._held.append(key)
+        else:
+            self.cancel_order(key)
+
+    def _let_go(self) -> None:
+        """The interval is over: cancels that arrived in it take effect."""
+        held, self._held = self._held, []
+        for key in held:
+            if self._orders.get(key) is not None:
+                self.cancel_order(key)
 
     def _price(self, ticks: int) -> Price:
         return Price.from_raw(ticks * self._instrument.tick_raw, self._instrument.price_precision)
@@ -284,25 +320,29 @@ class MarketMaker(Strategy):
 
     @guarded
     def on_order_accepted(self, event: Any) -> None:
-        self._orders.accepted(event.client_order_id)
+        key = event.client_order_id
+        self._orders.accepted(key)
+        order = self._orders.get(key)
+        if self._link is not None and order is not None:
+            self._link.accepted(key, order.side, order.price, order.left, self.clock.timestamp_ns())
 
     @guarded
     def on_order_rejected(self, event: Any) -> None:
         self.counts["rejected"] += 1
-        self._orders.gone(event.client_order_id)
+        self._gone(event.client_order_id)
 
     @guarded
     def on_order_denied(self, event: Any) -> None:
         self.counts["denied"] += 1
-        self._orders.gone(event.client_order_id)
+        self._gone(event.client_order_id)
 
     @guarded
     def on_order_canceled(self, event: Any) -> None:
-        self._orders.gone(event.client_order_id)
+        self._gone(event.client_order_id)
 
     @guarded
     def on_order_expired(self, event: Any) -> None:
-        self._orders.gone(event.client_order_id)
+        self._gone(event.client_order_id)
 
     @guarded
     def on_order_updated(self, event: Any) -> None:
@@ -320,7 +360,7 @@ class MarketMaker(Strategy):
         if order is not None and known is not None and known.is_open:
             order.state = State.RESTING
         else:
-            self._orders.gone(event.client_order_id)
+            self._gone(event.client_order_id)
 
     @guarded
     def on_order_filled(self, event: Any) -> None:
@@ -337,7 +377,15 @@ class MarketMaker(Strategy):
     def _refresh(self, key: Any) -> None:
         known = self.cache.order(key)
         if known is not None:
-            self._orders.resized(key, known.leaves_qty.raw // self._instrument.lot_raw if known.is_open else 0)
+            left = known.leaves_qty.raw // self._instrument.lot_raw if known.is_open else 0
+            self._orders.resized(key, left)
+            if self._link is not None:
+                self._link.resized(key, left)
+
+    def _gone(self, key: Any) -> None:
+        self._orders.gone(key)
+        if self._link is not None:
+            self._link.gone(key)
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────
 
@@ -372,7 +420,3 @@ class MarketMaker(Strategy):
         self.failure = error
         self.cancel_all_orders(self._id)
         self.stop()
-
-
-def _nothing(event: Any) -> None:
-    """An alert's only purpose is its time."""

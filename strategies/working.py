@@ -29,6 +29,7 @@ class Order(msgspec.Struct):
     left: int
     state: State
     blind: bool
+    filled: int = 0
 
 
 class WorkingOrders:
@@ -79,6 +80,7 @@ class WorkingOrders:
             return None
         self.exposure.position += size if order.side == BID else -size
         order.left -= size
+        order.filled += size
         self._shift(order.side, -size)
         if order.left <= 0:
             self.gone(key)

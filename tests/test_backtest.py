@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,6 +17,7 @@ from engine.fees import FeeSchedule
 from engine.metrics import METRICS, Markout
 from engine.recorder import record_day
 from engine.tape import Fill, Tape
+from engine.venue import SimulatedVenue
 from models import dataset
 from models.features import BookFeatures
 from models.labels import normalised
@@ -23,8 +26,11 @@ from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter
 from strategies.values import ASK, BID, Ladder, Market
 from strategies.working import WorkingOrders
+from venues import importer
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable, Fees
+from venues.importer import import_events
+from venues.queues import QueueModel
 from venues.simulator import simulate
 
 CONFIG = Config()
@@ -56,9 +62,17 @@ def test_the_same_run_gives_the_same_fills(sim: tuple[Catalog, Day], traded: Epi
     np.testing.assert_array_equal(again.tape.forecasts, traded.tape.forecasts)
 
 
-def test_chunks_change_nothing(sim: tuple[Catalog, Day], traded: Episode) -> None:
-    small = msgspec.structs.replace(CONFIG, backtest=msgspec.structs.replace(CONFIG.backtest, chunk_size=1_000))
-    assert run_day(*sim, Plan(small, "cmm", SHIPPED, None)).tape.fills_sha256() == traded.tape.fills_sha256()
+def test_chunks_change_nothing(
+    sim: tuple[Catalog, Day], traded: Episode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same market in many catalog files, loaded one after the other."""
+    day = sim[1]
+    split = Catalog(tmp_path / "data", ContractTable())
+    monkeypatch.setattr(importer, "CHUNK", 2_000)
+    import_events(split, simulate(5, 480.0, day.start_ns), "sim", "simulator", [], Counter(), lambda *_: None)
+    again = run_day(split, split.day(day.instrument, day.date), Plan(CONFIG, "cmm", SHIPPED, None))
+    assert len(list(split.chunks(day))) > 4
+    assert again.tape.fills_sha256() == traded.tape.fills_sha256()
 
 
 @pytest.mark.parametrize("quoter", ["foic", "liic", "ltiic", "as", "glft"])
@@ -94,7 +108,8 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
 @pytest.mark.parametrize(
     ("owner", "method"),
     [
-        pytest.param(MarketMaker, "_count_passed_through", id="on_trade"),
+        pytest.param(SimulatedVenue, "delivered", id="on_trade"),
+        pytest.param(QueueModel, "traded", id="fill model"),
         pytest.param(MarketMaker, "_in_session", id="timer"),
         pytest.param(Tape, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),

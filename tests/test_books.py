@@ -77,12 +77,22 @@ def test_a_crossing_order_stands_aside_until_it_no_longer_crosses() -> None:
     assert book.apply(order(2, BID, 101, 8)) == []  # a taker shown before its matches
     assert not book.book.is_crossed()
     changes = book.apply(order(1, ASK, 101, 0))  # the maker is used up
-    assert changes == [(ASK, 101, 0), (BID, 101, 8)]
+    assert changes == [(ASK, 101, 0, 1), (BID, 101, 8, 2)]
 
 
 def test_orders_at_one_price_add_up() -> None:
     book = OrderBook()
     book.apply(order(1, BID, 100, 5))
-    assert book.apply(order(2, BID, 100, 3)) == [(BID, 100, 8)]
-    assert book.apply(order(1, BID, 100, 2)) == [(BID, 100, 3), (BID, 100, 5)]
-    assert book.apply(order(2, BID, 100, 0)) == [(BID, 100, 2)]
+    assert book.apply(order(2, BID, 100, 3)) == [(BID, 100, 8, 2)]
+    assert book.apply(order(1, BID, 100, 2)) == [(BID, 100, 5, 1)]  # one step: a shrink keeps its place
+    assert book.apply(order(2, BID, 100, 0)) == [(BID, 100, 2, 2)]
+
+
+def test_orders_stand_first_come_first_and_growing_loses_the_place() -> None:
+    book = OrderBook()
+    for oid, size in ((1, 5), (2, 3), (3, 4)):
+        book.apply(order(oid, BID, 100, size))
+    book.apply(order(1, BID, 100, 2))
+    assert book.rows() == [(BID, 100, 2, 1), (BID, 100, 5, 2), (BID, 100, 9, 3)]
+    book.apply(order(1, BID, 100, 6))
+    assert book.rows() == [(BID, 100, 3, 2), (BID, 100, 7, 3), (BID, 100, 13, 1)]

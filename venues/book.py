@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sortedcontainers import SortedDict
 
-from venues.events import ASK, BID, BookUpdate, Level, OrderUpdate
+from venues.events import ASK, BID, BookUpdate, Level, OrderLevel, OrderUpdate
 
 
 class LevelBook:
@@ -96,35 +96,51 @@ class OrderBook:
         """Return (side, price, size) of a live order, or None."""
         return self._orders.get(order_id) or self._aside.get(order_id)
 
-    def apply(self, update: OrderUpdate) -> list[Level]:
-        """Apply one order's change; return the levels it changed, each with its new size."""
-        changes: list[Level] = []
+    def apply(self, update: OrderUpdate) -> list[OrderLevel]:
+        """Apply one order's change; return the levels it changed, in order, each with its new size and
+        the order that changed it: an order's own size follows from the steps of its level."""
+        changes: list[OrderLevel] = []
         if update.reset:
-            changes += [(side, price, 0) for side, price, _ in self.book.levels()]
+            changes += [(side, price, 0, 0) for side, price, _ in self.book.levels()]
             self._orders.clear()
             self._aside.clear()
             self.book.clear()
+        old = self._orders.get(update.order_id)
+        if old is not None and update.size and old[:2] == (update.side, update.price):
+            self._orders[update.order_id] = (*old[:2], update.size)
+            if update.size > old[2]:  # what grows goes to the end of its queue
+                self._orders[update.order_id] = self._orders.pop(update.order_id)
+            return [*changes, self._shift(update.order_id, *old[:2], update.size - old[2])]
         self._aside.pop(update.order_id, None)
-        old = self._orders.pop(update.order_id, None)
+        self._orders.pop(update.order_id, None)
         if old is not None:
-            changes.append(self._shift(old[0], old[1], -old[2]))
+            changes.append(self._shift(update.order_id, old[0], old[1], -old[2]))
         if update.size:
             order = (update.side, update.price, update.size)
             if self._crosses(order):
                 self._aside[update.order_id] = order
             else:
                 self._orders[update.order_id] = order
-                changes.append(self._shift(*order))
+                changes.append(self._shift(update.order_id, *order))
         if self._aside:
             changes += self._settle()
         return changes
+
+    def rows(self) -> list[OrderLevel]:
+        """All resting orders, first come first, as the steps that would build their levels."""
+        sizes: dict[tuple[int, int], int] = {}
+        rows = []
+        for oid, (side, price, size) in self._orders.items():
+            sizes[side, price] = sizes.get((side, price), 0) + size
+            rows.append((side, price, sizes[side, price], oid))
+        return rows
 
     def _crosses(self, order: tuple[int, int, int]) -> bool:
         side, price, _ = order
         other = self.book.best_ask() if side == BID else self.book.best_bid()
         return other is not None and (price >= other if side == BID else price <= other)
 
-    def _settle(self) -> list[Level]:
+    def _settle(self) -> list[OrderLevel]:
         free = [oid for oid, order in self._aside.items() if not self._crosses(order)]
         changes = []
         for oid in free:
@@ -132,11 +148,11 @@ class OrderBook:
             if not self._crosses(order):  # an earlier one of `free` may now stand in its way
                 del self._aside[oid]
                 self._orders[oid] = order
-                changes.append(self._shift(*order))
+                changes.append(self._shift(oid, *order))
         return changes
 
-    def _shift(self, side: int, price: int, size: int) -> Level:
+    def _shift(self, order_id: int, side: int, price: int, size: int) -> OrderLevel:
         levels = self.book.bids if side == BID else self.book.asks
         new = levels.get(price, 0) + size
         self.book.set(side, price, new)
-        return side, price, new
+        return side, price, new, order_id

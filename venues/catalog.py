@@ -47,6 +47,7 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int
     end_ns: int
     depth: int
+    orders: bool = False
     book_updates: int
     levels: int
     trades: int

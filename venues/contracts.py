@@ -11,19 +11,32 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from venues.errors import DataError
 
 _TABLE = Path(__file__).with_name("contracts.yaml")
+_BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
+_BY_CHOICE = frozenset({"SHFE", "INE"})
 _FUTURE = re.compile(r"([A-Za-z]+)(\d{3,4})$")
+
+
+class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Maker and taker fees from a turnover on (settlement currency, over the exchange's window)."""
+
+    turnover: float
+    maker: float
+    taker: float
 
 
 class Fees(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a fill costs: fractions of turnover plus amounts a lot (quote currency).
 
     `close_today` is charged where a fill closes a position opened on the same trading day; it
-    and `close` default to `maker`. Negative values are rebates.
+    and `close` default to `maker`. Negative values are rebates. `tiers`, by rising turnover, replace
+    `maker` and `taker`.
     """
 
     maker: float = 0.0
@@ -33,6 +46,7 @@ class Fees(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     lot_open: float = 0.0
     lot_close: float = 0.0
     lot_close_today: float | None = None
+    tiers: list[Tier] = []
 
 
 class Sessions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +61,8 @@ class Sessions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One row of the table."""
+    """One row of the table. An `inverse` contract is worth `multiplier` of the price's currency a lot
+    and settles in `currency`, the coin: its PnL is in coin."""
 
     exchange: str
     product: str
@@ -56,6 +71,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tick: Decimal
     lot: Decimal = Decimal(1)
     multiplier: Decimal = Decimal(1)
+    inverse: bool = False
     base: str = ""
     sessions: str = "continuous"
     fees: Fees = Fees()
@@ -95,8 +111,36 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def value_per_tick_lot(self) -> float:
-        """Money (quote currency) that one lot gains when the price rises by one tick."""
+        """Money that one lot of a linear contract gains when the price rises by one tick."""
         return float(self.terms.tick * self.terms.lot * self.terms.multiplier)
+
+    def worth[T: (float, NDArray[np.float64])](self, ticks: T) -> T:
+        """Value of one lot held long at a price, up to a constant, in settlement currency.
+
+        What a position gains is the difference of its worth. Linear in the price, or, for an inverse
+        contract, minus the coins that the lot's fixed amount buys.
+        """
+        if self.terms.inverse:
+            return -float(self.terms.lot * self.terms.multiplier / self.terms.tick) / ticks
+        return self.value_per_tick_lot * ticks
+
+    def turnover(self, ticks: float) -> float:
+        """What trading one lot at a price moves, settlement currency."""
+        return abs(self.worth(ticks))
+
+    def tick_value(self, ticks: float) -> float:
+        """What one lot gains when the price rises by a tick, settlement currency."""
+        return self.worth(ticks + 0.5) - self.worth(ticks - 0.5)
+
+    @property
+    def keeps_both_sides(self) -> bool:
+        """Whether long and short positions stand beside each other: a fill may open instead of close."""
+        return self.exchange in _BOTH_SIDES
+
+    @property
+    def closes_by_choice(self) -> bool:
+        """Whether an order says that it closes today's position; else the oldest is closed first."""
+        return self.exchange in _BY_CHOICE
 
     def ticks(self, price: float) -> int | None:
         """Price in ticks, or None when it does not lie on the grid (tolerance 1e-3 tick)."""

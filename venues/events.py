@@ -21,6 +21,9 @@ NO_AGGRESSOR: Final = 0
 type Level = tuple[int, int, int]
 """(side, price in ticks, size in lots); size 0 removes the level."""
 
+type OrderLevel = tuple[int, int, int, int]
+"""A level and the id of the order whose change made it so, 0 where no order is known."""
+
 
 class BookUpdate(msgspec.Struct, frozen=True, gc=False):
     """One atomic change of an L2 book.

@@ -18,7 +18,7 @@ from venues.book import LevelBook, OrderBook
 from venues.catalog import SCHEMA, Catalog, Day, Source, sha256
 from venues.contracts import Contract
 from venues.errors import DataError
-from venues.events import BookUpdate, Event, Level, OrderUpdate, Trade
+from venues.events import BookUpdate, Event, Level, OrderLevel, OrderUpdate, Trade
 from venues.loaders import LOADERS, Recording
 from venues.nautilus import DeltaMaker, instrument
 from venues.sessions import SessionClock
@@ -105,7 +105,7 @@ class _InstrumentWriter:
         self._clock: SessionClock | None = None
         self._book = LevelBook()
         self._orders: OrderBook | None = None
-        self._pending: dict[tuple[int, int], int] = {}
+        self._pending: list[OrderLevel] = []
         self._day: _DayWriter | None = None
 
     def add(self, event: Event) -> Day | None:
@@ -143,9 +143,10 @@ class _InstrumentWriter:
         self._day = _DayWriter(self._catalog, contract, date, self._staging)
         if not keep_book:
             self._book.clear()
-        levels = list(self._book.levels())
-        if levels:
-            self._day.book(levels, ts, ts, clear=True)
+        rows = self._orders.rows() if self._orders is not None else [(*level, 0) for level in self._book.levels()]
+        if rows:
+            owners = [row[3] for row in rows] if self._orders is not None else ()
+            self._day.book([row[:3] for row in rows], ts, ts, clear=True, owners=owners)
 
     def _write(self, event: Event) -> None:
         assert self._day is not None
@@ -154,19 +155,19 @@ class _InstrumentWriter:
             return
         if isinstance(event, BookUpdate):
             self._day.depth = max(self._day.depth, event.depth)
-            changes = self._book.apply(event)
+            changes, owners = self._book.apply(event), []
         else:
             self._orders = self._orders or OrderBook()
-            for side, price, size in self._orders.apply(event):
-                self._pending[side, price] = size
+            self._pending += self._orders.apply(event)
             if not event.last or not self._pending:
                 return
-            changes = [(side, price, size) for (side, price), size in self._pending.items()]
-            self._pending.clear()
+            changes, owners = [row[:3] for row in self._pending], [row[3] for row in self._pending]
+            self._pending = []
             for level in changes:
                 self._book.set(*level)
+            self._day.orders = True
         if changes:
-            self._day.book(changes, event.ts_event, event.ts_recv)
+            self._day.book(changes, event.ts_event, event.ts_recv, owners=owners)
             self._day.crossed += self._book.is_crossed()
 
 
@@ -175,7 +176,7 @@ class _DayWriter:
     that the order of trades and books survives the merge of two files."""
 
     def __init__(self, catalog: Catalog, contract: Contract, date: dt.date, staging: Path) -> None:
-        self.date, self.depth, self.crossed = date, 0, 0
+        self.date, self.depth, self.crossed, self.orders = date, 0, 0, False
         self._catalog, self._contract = catalog, contract
         self._folder = staging / contract.id / str(date)
         self._folder.mkdir(parents=True)
@@ -187,13 +188,21 @@ class _DayWriter:
         self._sequence = self._updates = self._levels = self._prints = self._lots = 0
         self._hash = hashlib.sha256()
 
-    def book(self, changes: Sequence[Level], ts_event: int, ts_recv: int, clear: bool = False) -> None:
+    def book(
+        self,
+        changes: Sequence[Level],
+        ts_event: int,
+        ts_recv: int,
+        clear: bool = False,
+        owners: Sequence[int] = (),
+    ) -> None:
         ts = self._stamp(ts_recv)
         clear = clear or self._updates == 0
         self._updates += 1
         self._levels += len(changes)
-        self._deltas += self._make.deltas(changes, self._sequence, ts_event, ts, clear)
+        self._deltas += self._make.deltas(changes, self._sequence, ts_event, ts, clear, owners)
         self._hash.update(struct.pack(f"<q{3 * len(changes)}q", ts, *(x for level in changes for x in level)))
+        self._hash.update(struct.pack(f"<{len(owners)}q", *owners))
         if len(self._deltas) >= CHUNK:
             self._flush()
 
@@ -217,6 +226,7 @@ class _DayWriter:
             start_ns=self._first,
             end_ns=self._last,
             depth=self.depth,
+            orders=self.orders,
             book_updates=self._updates,
             levels=self._levels,
             trades=self._prints,

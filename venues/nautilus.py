@@ -20,6 +20,7 @@ from nautilus_trader.model import (
     FuturesContract,
     InstrumentId,
     OrderBookDelta,
+    OrderBookDeltas,
     OrderSide,
     Price,
     Quantity,
@@ -63,14 +64,26 @@ class DeltaMaker:
         self.units = Units(contract)
 
     def deltas(
-        self, changes: Sequence[Level], sequence: int, ts_event: int, ts_init: int, clear: bool = False
+        self,
+        changes: Sequence[Level],
+        sequence: int,
+        ts_event: int,
+        ts_init: int,
+        clear: bool = False,
+        owners: Sequence[int] = (),
     ) -> list[OrderBookDelta]:
-        """One batch; its last delta carries the flag that closes it."""
+        """One batch; its last delta carries the flag that closes it.
+
+        `owners` are ids of the orders that changed the levels (L3). Nautilus' level books take no
+        notice of an order id, which carries them to a queue model.
+        """
         batch = [OrderBookDelta.clear(self.instrument_id, sequence, ts_event, ts_init)] if clear else []
         last = len(changes) - 1
         for index, (side, price, size) in enumerate(changes):
             action = BookAction.UPDATE if size else BookAction.DELETE
-            order = BookOrder(_SIDES[side], self.units.price(price), self.units.quantity(size), price)
+            order = BookOrder(
+                _SIDES[side], self.units.price(price), self.units.quantity(size), owners[index] if owners else price
+            )
             flags = LAST if index == last else 0
             batch.append(OrderBookDelta(self.instrument_id, action, order, flags, sequence, ts_event, ts_init))
         return batch
@@ -85,6 +98,16 @@ class DeltaMaker:
             trade.ts_event,
             ts_init,
         )
+
+
+def batches(deltas: Sequence[OrderBookDelta]) -> list[OrderBookDeltas]:
+    """Group deltas of one instrument into the atomic updates that their flags close."""
+    whole, first = [], 0
+    for index, delta in enumerate(deltas):
+        if delta.flags & LAST:
+            whole.append(OrderBookDeltas(delta.instrument_id, list(deltas[first : index + 1])))
+            first = index + 1
+    return whole
 
 
 def instrument(contract: Contract, near: dt.date) -> Any:
@@ -119,5 +142,8 @@ def instrument(contract: Contract, near: dt.date) -> Any:
     base = Currency.from_str(terms.base)
     grid: tuple[Any, ...] = (contract.price_precision, contract.size_precision, tick, lot, 0, 0)
     if terms.kind == "perpetual":
+        if terms.inverse:
+            margin["multiplier"] = Quantity.from_str(str(terms.multiplier))
+            return CryptoPerpetual(*ids, base, Currency.from_str("USD"), quote, True, *grid, **margin)
         return CryptoPerpetual(*ids, base, quote, quote, False, *grid, **margin)
     return CurrencyPair(*ids, base, quote, *grid, **margin)

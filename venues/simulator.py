@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from venues.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
+from venues.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, OrderUpdate, Trade
 
 SYMBOL = "QR.SIM"
 _BATCH = 20_000
@@ -236,3 +236,60 @@ def _events(rows: NDArray[np.int64], times: NDArray[np.float64], start_ns: int, 
             changes[side, price] = size
     if changes:
         yield BookUpdate(SYMBOL, ts, ts, [(*key, lots) for key, lots in changes.items()])
+
+
+def simulate_orders(
+    seed: int, seconds: float, start_ns: int, config: MarketConfig | None = None, recency: float = 1.0
+) -> Iterator[Event]:
+    """The same market with its queues known order by order (L3): what `simulate` shows, and by whom.
+
+    Parameters
+    ----------
+    seed, seconds, start_ns, config
+        As for `simulate`.
+    recency : float
+        Which lots of a queue cancel: log odds of the last lot over the first. 0 cancels every lot
+        alike; in real queues those who came last leave first.
+
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 3]))
+    queues: dict[tuple[int, int], list[list[int]]] = {}
+    traded: dict[tuple[int, int], int] = {}
+    newest = 0
+    for event in simulate(seed, seconds, start_ns, config):
+        if isinstance(event, Trade):
+            yield event
+            traded[BID if event.aggressor == SELL else ASK, event.price] = event.size
+            continue
+        assert isinstance(event, BookUpdate)
+        updates: list[tuple[int, int, int, int]] = []
+        for side, price, size in event.levels:
+            queue = queues.setdefault((side, price), [])
+            change = size - sum(lots for _, lots in queue)
+            if change > 0:
+                newest += 1
+                queue.append([newest, change])
+                updates.append((newest, side, price, change))
+            from_front = min(traded.pop((side, price), 0), -change)
+            for index in [0] * from_front + [-1] * (-change - max(from_front, 0)):
+                place = index if index == 0 else _leaver(queue, rng, recency)
+                queue[place][1] -= 1
+                updates.append((queue[place][0], side, price, queue[place][1]))
+                if not queue[place][1]:
+                    del queue[place]
+        traded.clear()
+        last: dict[int, tuple[int, int, int, int]] = {}
+        for update in updates:  # one update an order: its last state
+            last[update[0]] = update
+        for i, (oid, side, price, size) in enumerate(last.values()):
+            yield OrderUpdate(SYMBOL, event.ts_event, event.ts_recv, oid, side, price, size, last=i == len(last) - 1)
+
+
+def _leaver(queue: list[list[int]], rng: np.random.Generator, recency: float) -> int:
+    """The order that cancels a lot: lots weighted by exp(recency · place from 0, front, to 1, back)."""
+    if len(queue) == 1:
+        return 0
+    lots = np.array([size for _, size in queue], np.float64)
+    places = np.linspace(0.0, 1.0, len(queue))
+    weights = lots * np.exp(recency * places)
+    return int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right"))

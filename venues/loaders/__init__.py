@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from venues.errors import DataError
-from venues.loaders.base import Loader, Recording, head
+from venues.loaders.base import Loader, Recording, Traits, head
 from venues.loaders.binance import BinanceLoader
 from venues.loaders.bitstamp import BitstampLoader
 from venues.loaders.coinbase import CoinbaseLoader
@@ -46,6 +46,11 @@ def detect(path: Path) -> Loader:
     )
 
 
+def traits(format_name: str) -> Traits:
+    """How the feed of a day tells of trades; the simulator's tells each as it happens."""
+    return LOADERS[format_name].traits if format_name in LOADERS else Traits()
+
+
 def recordings(paths: Sequence[Path], format_name: str | None = None) -> list[Recording]:
     """Group files into recordings, each with its loader's name."""
     by_loader: dict[str, list[Path]] = {}
@@ -57,4 +62,4 @@ def recordings(paths: Sequence[Path], format_name: str | None = None) -> list[Re
     return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(list(dict.fromkeys(files)))]
 
 
-__all__ = ["LOADERS", "Loader", "Recording", "detect", "recordings"]
+__all__ = ["LOADERS", "Loader", "Recording", "Traits", "detect", "recordings", "traits"]

@@ -23,6 +23,22 @@ BACKWARDS_ERROR_NS = 5_000_000_000
 """A row this much older than the one before is an error, not jitter to be dropped."""
 
 
+class Traits(msgspec.Struct, frozen=True):
+    """How a feed tells of trades.
+
+    Parameters
+    ----------
+    snapshots : bool
+        Trades are those of the interval since the last book, told at its end.
+    books_first : bool
+        A best price may be seen to shrink before the trade that shrank it.
+
+    """
+
+    snapshots: bool = False
+    books_first: bool = False
+
+
 class Recording(msgspec.Struct, frozen=True):
     """Files that together are one recording, in the order in which they are read."""
 
@@ -39,6 +55,7 @@ class Loader(Protocol):
 
     name: str
     """Format's name, as `cmm import --format` takes it."""
+    traits: Traits
 
     def recognises(self, path: Path, head: str) -> bool:
         """Tell by a file's first 4 KiB of (decompressed) text whether it is of this format."""

@@ -21,7 +21,7 @@ from venues.book import LevelBook
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
-from venues.loaders.base import ArrivalOrder, Recording, lines
+from venues.loaders.base import ArrivalOrder, Recording, Traits, lines
 
 _LINE = re.compile(r"\d{19} \{")
 _STREAM = re.compile(r'"stream":"([a-z0-9]+)@(\w+)')
@@ -32,6 +32,7 @@ class BinanceLoader:
     """Captures of one symbol join into one recording, in order of time."""
 
     name = "binance"
+    traits = Traits(books_first=True)
 
     def recognises(self, path: Path, head: str) -> bool:
         return _LINE.match(head) is not None

@@ -16,7 +16,7 @@ from sortedcontainers import SortedDict
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, SELL, Event, OrderUpdate, Trade
-from venues.loaders.base import ArrivalOrder, Recording, Rows, one_each
+from venues.loaders.base import ArrivalOrder, Recording, Rows, Traits, one_each
 
 _HEADER = "id,timestamp,exchange.timestamp,price,volume,action,direction"
 _MS = 1_000_000
@@ -27,6 +27,7 @@ class BitstampLoader:
     """One CSV of order events of BTC/USD."""
 
     name = "bitstamp"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         return head.startswith(_HEADER)

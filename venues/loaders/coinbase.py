@@ -14,7 +14,7 @@ from pathlib import Path
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
-from venues.loaders.base import ArrivalOrder, Recording, Rows
+from venues.loaders.base import ArrivalOrder, Recording, Rows, Traits
 from venues.sessions import NS_PER_S
 
 _PARTS = ("snapshot_bids", "snapshot_asks", "l2update", "match")
@@ -25,6 +25,7 @@ class CoinbaseLoader:
     """Four files `<prefix>snapshot_bids`, `…_asks`, `…l2update`, `…match` are one recording."""
 
     name = "coinbase"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         header = head.split("\n", 1)[0].strip()

@@ -20,7 +20,7 @@ import msgspec
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
-from venues.loaders.base import ArrivalOrder, Recording, Rows, head
+from venues.loaders.base import ArrivalOrder, Recording, Rows, Traits, head
 from venues.sessions import NS_PER_S, SessionClock, local_ns
 
 STALE_NS = 5 * NS_PER_S
@@ -117,6 +117,7 @@ class CtpLoader:
     """CTP snapshots: the struct's field names (with or without ExchangeID) and tqsdk's."""
 
     name = "ctp"
+    traits = Traits(snapshots=True)
 
     def recognises(self, path: Path, head: str) -> bool:
         return _dialect(head.split("\n", 1)[0]) is not None

@@ -15,7 +15,7 @@ import databento_dbn as dbn
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Event, OrderUpdate, Trade
-from venues.loaders.base import ArrivalOrder, Recording, open_binary
+from venues.loaders.base import ArrivalOrder, Recording, Traits, open_binary
 
 _CHUNK = 1 << 20
 _PRICE_UNIT = 1e-9
@@ -30,6 +30,7 @@ class DatabentoLoader:
     """MBO files; files of one symbol given together follow each other."""
 
     name = "databento"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         return head.startswith("DBN")

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from venues.contracts import ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
-from venues.loaders.base import ArrivalOrder, Recording, lines
+from venues.loaders.base import ArrivalOrder, Recording, Traits, lines
 from venues.sessions import NS_PER_S, local_ns
 
 _NAME = re.compile(r"([A-Z][A-Z.]*)_(\d{4}-\d{2}-\d{2})_(?:.*_)?(message|orderbook)_(\d+)")
@@ -30,6 +30,7 @@ class LobsterLoader:
     """A pair of files whose names hold symbol, date and level count."""
 
     name = "lobster"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         first = head.split("\n", 1)[0].strip()

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from venues.contracts import ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BookUpdate, Event, Level
-from venues.loaders.base import ArrivalOrder, Recording, lines, one_each
+from venues.loaders.base import ArrivalOrder, Recording, Traits, lines, one_each
 from venues.sessions import local_ns
 
 _HEADER = "Bid,Bid_Quantity,Ask,Ask_Quantity"
@@ -27,6 +27,7 @@ class SgxLoader:
     """One file is one day of the front future, imported as `CN.SGX`."""
 
     name = "sgx"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         return head.startswith(_HEADER)

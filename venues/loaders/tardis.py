@@ -15,7 +15,7 @@ from pathlib import Path
 from venues.contracts import Contract, ContractTable
 from venues.errors import DataError
 from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
-from venues.loaders.base import ArrivalOrder, Recording, Rows, head
+from venues.loaders.base import ArrivalOrder, Recording, Rows, Traits, head
 
 _EXCHANGES = {
     "binance-futures": ("BINANCE", "-PERP"),
@@ -31,6 +31,7 @@ class TardisLoader:
     """Any mix of the three data types; incremental books win over snapshots of the same symbol."""
 
     name = "tardis"
+    traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
         return _kind(head.split("\n", 1)[0]) is not None
