@@ -215,8 +215,10 @@ def stream_day(
         engine.add_strategy(strategy)
         for deltas, trades in catalog.chunks(day):
             updates = batches(deltas)
-            engine.add_data(updates, validate=False, sort=False)
-            engine.add_data(trades, validate=False, sort=True)
+            for data in (updates, trades):
+                if data:
+                    engine.add_data(data, validate=False, sort=False)
+            engine.sort_data()
             if simulated is not None:
                 simulated.load(sorted([*updates, *trades], key=lambda event: event.ts_init))
             engine.run(streaming=True)
