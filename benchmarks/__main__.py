@@ -1,16 +1,17 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [teacher]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [blindness] [teacher]`."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import imports, latency, memory, rate, teacher
+from benchmarks import blindness, imports, latency, memory, rate, teacher
 
 ALL = {
     "latency": latency.main,
     "rate": rate.main,
     "imports": imports.main,
     "memory": memory.main,
+    "blindness": blindness.main,
     "teacher": teacher.main,
 }
 

@@ -1,18 +1,25 @@
-"""Backtest rate: CMM and a baseline beside Nautilus with a strategy that only reads the touch."""
+"""Backtest rate: CMM and a baseline beside a strategy that only reads the touch; queue models beside
+Nautilus' own queue, alternating in one run."""
 
 from __future__ import annotations
 
 import time
 from decimal import Decimal
+from statistics import median
 from typing import Any
 
+import msgspec
 from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import BookType, InstrumentId, StrategyId
 from nautilus_trader.trading import Strategy, StrategyConfig
 
 from benchmarks.market import simulated_day
 from engine.backtest import Plan, run_day, stream_day
-from engine.config import SHIPPED, Config
+from engine.config import SHIPPED, Config, QueueConfig
+from engine.episode import Episode
+
+_ROUNDS = 5
+_QUEUES = ("nautilus", "pessimistic", "calibrated")
 
 
 class TouchReader(Strategy):
@@ -36,8 +43,12 @@ class TouchReader(Strategy):
         self.cache.top_of_book(self._id)
 
 
-def main(seconds: float = 1800.0) -> None:
-    """Print updates a second and the ratio to the reader."""
+def _rate(episode: Episode) -> float:
+    return episode.counts["book_updates"] / episode.wall_s
+
+
+def main(seconds: float = 900.0) -> None:
+    """Print updates a second and ratios."""
     config, free = Config(), MakerTakerFeeModel(Decimal(0), Decimal(0))
     with simulated_day(seconds) as (catalog, day):
         contract = catalog.contract(day)
@@ -46,14 +57,27 @@ def main(seconds: float = 1800.0) -> None:
         started = time.perf_counter()
         stream_day(catalog, day, contract, reader, free, config, lambda: 0.0)
         base = reader.updates / (time.perf_counter() - started)
-        print(f"backtest rate over {day.book_updates:,} book updates")
-        print(f"{'strategy':<24}{'updates/s':>12}{'ratio':>8}{'actions':>10}{'fills':>8}")
-        print(f"{'reads the touch':<24}{base:>12,.0f}{1.0:>8.2f}{0:>10}{0:>8}")
+        print(f"backtest rate over {day.book_updates:,} book updates, median of {_ROUNDS} alternating runs")
+        print(
+            f"{'strategy, queue':<24}{'updates/s':>12}{'to reader':>11}{'to nautilus':>13}{'actions':>10}{'fills':>8}"
+        )
+        print(f"{'reads the touch':<24}{base:>12,.0f}{1.0:>11.2f}{'':>13}{0:>10}{0:>8}")
         for quoter, artifact in (("cmm", SHIPPED), ("foic", None)):
-            episode = run_day(catalog, day, Plan(config, quoter, artifact, None))  # type: ignore[arg-type]
-            rate = episode.counts["book_updates"] / episode.wall_s
-            actions = sum(episode.tape.actions)
-            print(f"{quoter:<24}{rate:>12,.0f}{rate / base:>8.2f}{actions:>10,}{len(episode.tape.fills):>8,}")
+            rates: dict[str, list[float]] = {queue: [] for queue in _QUEUES}
+            last: dict[str, Episode] = {}
+            for _ in range(_ROUNDS):
+                for queue in _QUEUES:
+                    venue = msgspec.structs.replace(config.venue, queue=QueueConfig(model=queue))  # type: ignore[arg-type]
+                    plan = Plan(msgspec.structs.replace(config, venue=venue), quoter, artifact, None)  # type: ignore[arg-type]
+                    last[queue] = run_day(catalog, day, plan)
+                    rates[queue].append(_rate(last[queue]))
+            for queue in _QUEUES:
+                ratio = median(a / b for a, b in zip(rates[queue], rates["nautilus"], strict=True))
+                rate, tape = median(rates[queue]), last[queue].tape
+                print(
+                    f"{f'{quoter}, {queue}':<24}{rate:>12,.0f}{rate / base:>11.2f}{ratio:>13.2f}"
+                    f"{sum(tape.actions):>10,}{len(tape.fills):>8,}"
+                )
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def run_days(catalog: Catalog, chosen: list[Day], plan: Plan, state: Path | None
 
 def run_grid(catalog: Catalog, chosen: list[Day], plan: Plan, episodes: list[Episode]) -> list[Cell]:
     """Trade the days under other assumptions, as `backtest.sensitivity` says."""
-    if plan.config.backtest.sensitivity == "off":
+    if plan.config.backtest.sensitivity == "none":
         return []
     with console.bar("trading under other assumptions") as update:
         return grid(catalog, chosen, plan, episodes, lambda share: update("", share))

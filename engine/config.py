@@ -170,13 +170,13 @@ class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     sensitivity : str
         `full`: traded anew under each queue model, latency and fee setting; `quick`: under each queue
-        model and latency, fees priced on the same fills; `off`: other fees on the same fills only.
+        model and latency, fees priced on the same fills; `none`: other fees on the same fills only.
     latency_low_ms, latency_high_ms : float
         A command's way to the venue, against the one configured.
 
     """
 
-    sensitivity: Literal["full", "quick", "off"] = "full"
+    sensitivity: Literal["full", "quick", "none"] = "full"
     latency_low_ms: Annotated[float, Meta(ge=0)] = 0.5
     latency_high_ms: Annotated[float, Meta(ge=0)] = 100.0
 

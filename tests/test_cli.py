@@ -19,6 +19,7 @@ from engine.config import SHIPPED, Config, ConfigError
 from tests.conftest import CTP_HEADER, ctp_day, ctp_file, ctp_row
 
 INSTRUMENT = ("--instrument", "CFFEX.IF2101")
+ALONE = ("--set", "backtest.sensitivity=none")
 
 
 @pytest.fixture
@@ -85,13 +86,23 @@ def test_import_inspect_record_backtest(imported: Path) -> None:
         assert key in summary["total"], key
         assert key in summary["episodes"][0], key
     assert {"artifact_hash", "fee_scenario"} <= set(summary)
+    table = summary["sensitivity"]
+    assert len({(c["queue"], c["latency"], c["fees"]) for c in table["cells"]}) == 27
+    own = [c for c in table["cells"] if (c["queue"], c["latency"]) == ("calibrated", "measured")]
+    by_fees = {name: numbers["epnl"] for name, numbers in summary["total"]["by_fees"].items()}
+    assert {c["fees"]: c["epnl"] for c in own} == by_fees
+    assert by_fees["exchange"] == pytest.approx(summary["total"]["epnl"], abs=1e-6)
+    values = [c["epnl"] for c in table["cells"]]
+    assert table["turns_sign"] == (min(values) < 0 < max(values))
+    assert ("sign of this result hangs" in table["headline"]) == table["turns_sign"]
     page = (imported / summary["run"] / "report.html").read_text()
+    assert table["headline"] in page
     assert "plotly" in page
     assert "<script src" not in page  # opens without a network
 
 
 def test_backtest_twice_gives_the_same_fills_and_an_unfitted_instrument_says_what_it_uses(imported: Path) -> None:
-    runs = [cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--fees", "zero", "--json") for _ in range(2)]
+    runs = [cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--fees", "zero", "--json", *ALONE) for _ in range(2)]
     first, second = (json.loads(run.stdout) for run in runs)
     assert first["total"]["fills_sha256"] == second["total"]["fills_sha256"]
     assert first["run"] != second["run"]
@@ -100,7 +111,7 @@ def test_backtest_twice_gives_the_same_fills_and_an_unfitted_instrument_says_wha
 
 
 def test_glft_uses_given_intensities_or_warns_that_it_assumes_some(imported: Path) -> None:
-    command = ("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft", "--json")
+    command = ("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--quoter", "glft", "--json", *ALONE)
     (warning,) = [note for note in json.loads(cmm(*command).stdout)["notes"] if note.startswith("WARNING")]
     assert "WARNING: intensities are not fitted (there is no day before 2021-01-04)" in warning
     given = json.loads(cmm(*command, "--set", "strategy.intensity.a=2", "--set", "strategy.intensity.k=0.4").stdout)
@@ -115,16 +126,15 @@ def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -
     trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small, *quiet)
     assert trained.exit_code == 0, trained.output
     assert "Contestants on the test split" in trained.stdout
-    result = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-05", "--json", "--set", "model.recalibrate.enabled=true")
+    again_on = ("backtest", *INSTRUMENT, "--dates", "2021-01-05", *ALONE, "--set", "model.recalibrate.enabled=true")
+    result = cmm(*again_on, "--json")
     summary = json.loads(result.stdout)
     assert summary["artifact"]["path"] == "runs/if"
     state = f"model.recalibrate.state={summary['run']}/recalibration.npz"
-    again = cmm(
-        "backtest", *INSTRUMENT, "--dates", "2021-01-05", "--set", "model.recalibrate.enabled=true", "--set", state
-    )
+    again = cmm(*again_on, "--set", state)
     assert again.exit_code == 0, again.output
     assert "has learnt from these days" in " ".join(again.stderr.split())
-    seen = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--artifact", "runs/if", "--json")
+    seen = cmm("backtest", *INSTRUMENT, "--dates", "2021-01-04", "--artifact", "runs/if", "--json", *ALONE)
     assert "in-sample" in " ".join(json.loads(seen.stdout)["notes"])
 
 
