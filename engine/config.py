@@ -76,8 +76,9 @@ class DelayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Parameters
     ----------
     kind : str
-        `constant` (ms), `quantiles` (drawn from quantiles_ms), `series` (file: a CSV of ts_ns, ms) or
-        `recorded` (the feed's own: arrival minus exchange time in the recording).
+        `constant` (ms), `quantiles` (drawn from quantiles_ms), `series` (file: a CSV of ts_ns, ms),
+        `measured` (file: a backtest's run folder, whose decision times are drawn from) or `recorded`
+        (the feed's own: arrival minus exchange time in the recording).
     ms : float
     quantiles_ms : list[float]
         At evenly spaced probabilities from 0 to 1, rising.
@@ -85,7 +86,7 @@ class DelayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     """
 
-    kind: Literal["constant", "quantiles", "series", "recorded"] = "constant"
+    kind: Literal["constant", "quantiles", "series", "measured", "recorded"] = "constant"
     ms: Annotated[float, Meta(ge=0)] = 0.0
     quantiles_ms: list[Annotated[float, Meta(ge=0)]] = []
     file: str | None = None
@@ -95,8 +96,8 @@ class DelayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             len(self.quantiles_ms) < 2 or sorted(self.quantiles_ms) != list(self.quantiles_ms)
         ):
             raise ValueError("kind quantiles needs quantiles_ms: two or more rising latencies")
-        if self.kind == "series" and self.file is None:
-            raise ValueError("kind series needs file: a CSV of ts_ns, ms")
+        if self.kind in ("series", "measured") and self.file is None:
+            raise ValueError(f"kind {self.kind} needs file: a CSV of ts_ns, ms, or a backtest's run folder")
 
 
 class LatencyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

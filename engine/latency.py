@@ -12,6 +12,7 @@ import csv
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from engine.config import ConfigError, DelayConfig, LatencyConfig
@@ -99,9 +100,23 @@ def make_delay(config: DelayConfig, seed: int, start_ns: int, end_ns: int) -> De
     if config.kind == "quantiles":
         return Quantiles(config.quantiles_ms, seed)
     assert config.file is not None
+    if config.kind == "measured":
+        return Quantiles(_measured(Path(config.file)), seed)
     series = Series(Path(config.file))
     series.check_covers(start_ns, end_ns)
     return series
+
+
+def _measured(run: Path) -> list[float]:
+    """Quantiles of the decision time that a backtest measured, ms."""
+    path = run / "summary.json"
+    try:
+        found = msgspec.json.decode(path.read_bytes())["decision_ms"]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no decision times there; name the run folder of a `cmm backtest`") from error
+    if not found:
+        raise ConfigError(f"{path}: that run took no decision; name another one")
+    return [float(ms) for ms in found]
 
 
 class CommandPath:

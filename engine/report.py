@@ -83,6 +83,8 @@ def write_report(
     sub = f"{days} · fees: {summary['fee_scenario']} · queue: {_queue(summary)} · latency: {_latency(summary)}" + (
         f" · artifact {model['name']} {model['hash']}" if model else ""
     )
+    if summary["sensitivity"] is not None and summary["sensitivity"]["turns_sign"]:
+        sub = f"{summary['sensitivity']['headline']} · {sub}"
     page.write(path, title, sub, sections)
 
 

@@ -95,6 +95,13 @@ def test_import_inspect_record_backtest(imported: Path) -> None:
     values = [c["epnl"] for c in table["cells"]]
     assert table["turns_sign"] == (min(values) < 0 < max(values))
     assert ("sign of this result hangs" in table["headline"]) == table["turns_sign"]
+    assert len(summary["decision_ms"]) == 41
+    drawn = ("venue.latency.decision.kind=measured", f"venue.latency.decision.file={summary['run']}")
+    again = cmm("backtest", *INSTRUMENT, "--quoter", "foic", "--set", drawn[1], "--set", drawn[0], *ALONE)
+    assert again.exit_code == 0, again.output
+    missing = cmm("backtest", *INSTRUMENT, "--quoter", "foic", "--set", drawn[1] + "x", "--set", drawn[0])
+    assert missing.exit_code == 2
+    assert "run folder" in missing.stderr.splitlines()[-1]
     page = (imported / summary["run"] / "report.html").read_text()
     assert table["headline"] in page
     assert "plotly" in page

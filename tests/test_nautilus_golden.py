@@ -1,5 +1,6 @@
-"""Golden fills: what the pinned Nautilus does with scripted feeds. An upgrade that changes one of these
-changes every backtest, and must be looked at before it lands."""
+"""Golden fills: what the pinned Nautilus, with its own queue, does with scripted feeds. An upgrade that changes
+one of these may change every backtest, and must be looked at before it lands. `test_venue.py` has the same for
+our matcher inside it."""
 
 from __future__ import annotations
 
@@ -160,7 +161,7 @@ ACCEPTED = "accepted@1000"
             [snap(), trade(2000, 999, 5), trade(3000, 999, 50)],
             {1000: join()},
             [ACCEPTED],
-            id="a trade THROUGH our price does not fill us: counted as passed_through",
+            id="a trade THROUGH our price does not fill us: our matcher does",
         ),
         pytest.param(
             [snap(), book(2000, [(BID, 1000, 0), (BID, 999, 0), (ASK, 1000, 6)]), tick(3000)],

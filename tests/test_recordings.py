@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from engine.backtest import Plan, run_day
+from engine.cli import main
 from engine.config import SHIPPED, Config
 from engine.recorder import record_day
 from models import dataset
@@ -96,3 +99,32 @@ def test_tardis_sample_needs_a_catalog_of_its_own(recordings_folder: Path, tmp_p
     assert [(d.instrument, d.tick, d.book_updates, d.depth) for d in done.days] == [
         ("BTCUSDT-PERP.BINANCE", "0.01", 10, 25)
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "instrument", "markout"),
+    [("databento/esh4-*", "ES2403.GLBX", 0.1), ("bitstamp/*", "BTCUSD.BITSTAMP", 1.0)],
+)
+def test_the_calibrated_queue_is_right_on_held_back_time(
+    recordings_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: str,
+    instrument: str,
+    markout: float,
+) -> None:
+    """Bitstamp's ticks are a cent of 230 dollars: its markouts spread over tens of them."""
+    monkeypatch.chdir(tmp_path)
+    catalog = Catalog(tmp_path / "data", ContractTable())
+    do_import(catalog, *recordings_folder.glob(files))
+    result = CliRunner().invoke(main, ["calibrate", "--instrument", instrument, "--json"])
+    found = json.loads(result.stdout)
+    truth = found["calibrated"]["fill_rate_true"]
+    assert 0.02 < truth < 0.6
+    assert abs(found["calibrated"]["fill_rate_bias"]) < 0.02
+    assert abs(found["calibrated"]["markout_bias_ticks"]) < markout
+    assert found["n"]["low"] < found["n"]["value"] < found["n"]["high"]
+    models = found["models"]
+    assert models["pessimistic"]["fill_rate"] <= models["calibrated"]["fill_rate"] <= models["optimistic"]["fill_rate"]
+    saved = json.loads((tmp_path / "data" / "calibration" / f"{instrument}.json").read_text())
+    assert saved == found
