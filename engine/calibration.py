@@ -24,7 +24,6 @@ from engine.phantoms import (
     Followed,
     L3Day,
     Phantoms,
-    Setup,
     WatchedFifo,
     blocks,
     chosen,
@@ -193,13 +192,12 @@ def calibrate(
         What was found, and the held-back phantoms.
 
     """
-    setup = Setup(config.phantoms, config.horizon_s, config.levels, config.markout_s, config.seed)
     total = 2 * len(days)
     watched: list[Cancels] = []
     joined: list[NDArray[np.int64]] = []
     for i, day in enumerate(days):
         fifo = WatchedFifo()
-        part = follow(day, [fifo], setup, _part(progress, i, total))
+        part = follow(day, [fifo], config, _part(progress, i, total))
         watched.append(fifo.cancels())
         joined.append(part.joined)
     times = np.concatenate(joined)
@@ -219,7 +217,7 @@ def calibrate(
         if day.steps[-1][0] <= cut:
             continue
         models = [Fifo(), Nautilus(), Pessimistic(), Optimistic(), Proportional(), Power(n.value, bias.value)]
-        judged.append(follow(day, models, setup, _part(progress, len(days) + i, total)))
+        judged.append(follow(day, models, config, _part(progress, len(days) + i, total)))
     everyone = concatenate(judged)
     held = chosen(everyone, everyone.joined > cut + round(config.horizon_s * 1e9))
     names = [name for name in held.fates if name != TRUTH]

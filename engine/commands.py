@@ -222,6 +222,10 @@ def _warnings(episodes: list[Episode]) -> list[str]:
     found = []
     if count("limit_bound") and not any(sum(e.tape.actions) for e in episodes):
         found.append(f"WARNING: no order was placed, the limits refused all {count('limit_bound'):,}: see `limits`")
+    if count("unclaimed_lots"):
+        found.append(
+            f"WARNING: {count('unclaimed_lots'):,} lots that the recorded market would have given us were not filled"
+        )
     if count("range_checks") and count("out_of_range") > _OUT_OF_RANGE_SHARE * count("range_checks"):
         share = 100 * count("out_of_range") / count("range_checks")
         found.append(

@@ -14,6 +14,7 @@ import numpy as np
 from nautilus_trader.model import OrderSide
 from numpy.typing import NDArray
 
+from engine.config import CalibrateConfig
 from engine.venue import RecordedOrders
 from venues.catalog import Catalog, Day
 from venues.events import ASK, BID
@@ -23,30 +24,6 @@ from venues.queues import Fifo, Place, QueueModel
 
 AGES = (0.125, 0.25, 0.5, 1.0)
 """Shares of the horizon at which places are compared."""
-
-
-class Setup(msgspec.Struct, frozen=True):
-    """How phantoms are placed.
-
-    Parameters
-    ----------
-    count : int
-        Phantoms a day.
-    horizon_s : float
-        How long each one rests.
-    levels : int
-        It joins one of that many best levels of a side.
-    markout_s : float
-        When a fill is marked against the mid.
-    seed : int
-
-    """
-
-    count: int
-    horizon_s: float
-    levels: int
-    markout_s: float
-    seed: int
 
 
 class Followed(msgspec.Struct):
@@ -148,7 +125,7 @@ def load(catalog: Catalog, day: Day) -> L3Day:
 
 
 def follow(
-    l3: L3Day, models: Sequence[QueueModel], setup: Setup, progress: Callable[[float], None] | None = None
+    l3: L3Day, models: Sequence[QueueModel], setup: CalibrateConfig, progress: Callable[[float], None] | None = None
 ) -> Phantoms:
     """Send phantoms through a day, each seen by every model.
 
@@ -157,20 +134,20 @@ def follow(
     l3 : L3Day
     models : sequence of QueueModel
         Fates are told by their names; an exact one among them is the truth.
-    setup : Setup
+    setup : CalibrateConfig
     progress : callable, optional
 
     """
     steps, horizon = l3.steps, round(setup.horizon_s * 1e9)
     rng = np.random.Generator(np.random.PCG64([setup.seed, len(steps)]))
-    arrivals = _arrivals(np.array([step[0] for step in steps], np.int64), horizon, setup.count, rng)
-    choices = rng.integers(0, (2, setup.levels), (setup.count, 2))
+    arrivals = _arrivals(np.array([step[0] for step in steps], np.int64), horizon, setup.phantoms, rng)
+    choices = rng.integers(0, (2, setup.levels), (setup.phantoms, 2))
     book = RecordedOrders()
     matchers = [Matcher(model, book, shared=False) for model in models]
-    shape = (len(models), setup.count)
-    filled_ns, price_of = np.zeros(shape, np.int64), np.zeros(setup.count, np.int64)
-    side_of, joined = np.zeros(setup.count, np.int64), np.zeros(setup.count, np.int64)
-    start = np.full(setup.count, np.nan)
+    shape = (len(models), setup.phantoms)
+    filled_ns, price_of = np.zeros(shape, np.int64), np.zeros(setup.phantoms, np.int64)
+    side_of, joined = np.zeros(setup.phantoms, np.int64), np.zeros(setup.phantoms, np.int64)
+    start = np.full(setup.phantoms, np.nan)
     ahead = np.full((*shape, len(AGES)), np.nan)
     mids_ns: list[int] = []
     mids: list[float] = []

@@ -32,7 +32,7 @@ from models.book import ArrayBook, apply_levels, edges
 from strategies.feed import Instrument
 from venues.events import BID
 from venues.matcher import Matcher
-from venues.queues import QueueModel
+from venues.queues import Place, QueueModel
 
 type Peek = Callable[[OrderBookDeltas], tuple[NDArray[np.int64], int, bool]]
 
@@ -84,10 +84,10 @@ class RecordedOrders(RecordedBook):
         if clear:
             self._levels.clear()
         for (side, price, size), order in zip(rows, owners, strict=True):
-            self.step(side, price, size, order)
+            self._step(side, price, size, order)
         self.apply(np.array(rows, np.int64).reshape(-1, 3), len(rows), clear)
 
-    def step(self, side: int, price: int, size: int, order: int) -> None:
+    def _step(self, side: int, price: int, size: int, order: int) -> None:
         """A level came to `size` lots by a change of one order."""
         if size == 0:
             self._levels.pop((side, price), None)
@@ -101,9 +101,6 @@ class RecordedOrders(RecordedBook):
             level[order] = left
         else:
             level.pop(order, None)
-
-    def clear(self) -> None:
-        self._levels.clear()
 
     def orders(self, side: int, price: int) -> Mapping[int, int]:
         return self._levels.get((side, price), {})
@@ -134,6 +131,7 @@ class SimulatedVenue:
         self.failure: Exception | None = None
         self._events: list[Any] = []
         self._next = self._delivered = 0
+        self._reached: list[Place] = []
 
     # ── the maker's side ──────────────────────────────────────────────────────────────────────
 
@@ -192,20 +190,21 @@ class SimulatedVenue:
         self._next += 1
         if self.matcher is None:
             return
-        if isinstance(event, TradeTick):
-            self._on_trade(event)
-        else:
-            self._on_deltas(event)
+        for place in self._reached:
+            if place.fill:  # nobody asked for it: it must not turn up at a later event
+                self.matcher.counts["unclaimed_lots"] += place.fill
+                place.fill = 0
+        self._reached = self._on_trade(event) if isinstance(event, TradeTick) else self._on_deltas(event)
 
-    def _on_trade(self, trade: TradeTick) -> None:
+    def _on_trade(self, trade: TradeTick) -> list[Place]:
         if not self.matcher:
-            return
+            return []
         side = trade.aggressor_side
         aggressor = 1 if side == AggressorSide.BUY else 2 if side == AggressorSide.SELL else 0
         price, lots = trade.price.raw // self.instrument.tick_raw, trade.size.raw // self.instrument.lot_raw
-        self.matcher.on_trade(trade.ts_init, trade.ts_event, price, lots, aggressor)
+        return self.matcher.on_trade(trade.ts_init, trade.ts_event, price, lots, aggressor)
 
-    def _on_deltas(self, deltas: OrderBookDeltas) -> None:
+    def _on_deltas(self, deltas: OrderBookDeltas) -> list[Place]:
         self._path.see(deltas.ts_init, deltas.ts_event)
         changes, count, clear = self._peek(deltas)
         book = self.book
@@ -213,13 +212,12 @@ class SimulatedVenue:
         owners: list[int] = []
         if isinstance(book, RecordedOrders):
             owners = [d.order.order_id for d in deltas.deltas if not d.is_clear]
-            if clear:
-                book.clear()
-            for (side, price, size), order in zip(rows, owners, strict=True):
-                book.step(side, price, size, order)
-        book.apply(changes, count, clear)
-        if self.matcher is not None:
-            self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, owners, clear)
+            book.take(rows, owners, clear)
+        else:
+            book.apply(changes, count, clear)
+        if self.matcher is None:
+            return []
+        return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, owners, clear)
 
 
 class QueueFills(FillModel):
