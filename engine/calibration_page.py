@@ -86,7 +86,12 @@ def _recorded(catalog: Catalog, instrument: str, dates: str | None) -> list[L3Da
         for i, day in enumerate(named):
             update(str(day.date), i / len(named))
             days.append(load(catalog, day))
-    return [day for day in days if len(day.steps) > 1]
+    traded = [day for day in days if day.day.trades]
+    if not traded:
+        raise DataError(
+            f"{chosen[0].instrument}: nothing traded on {', '.join(str(d.date) for d in named)}; give more days"
+        )
+    return traded
 
 
 def _simulate(catalog: Catalog, seconds: float, seed: int) -> list[L3Day]:

@@ -22,7 +22,7 @@ from engine.fees import SCENARIOS
 from engine.metrics import SHOWN
 from engine.recorder import record_day
 from engine.runs import final_name, run_folder, write_json
-from engine.sensitivity import LATENCIES, QUEUES, Cell, grid
+from engine.sensitivity import LATENCIES, Cell, grid
 from engine.summary import summarise
 from engine.tape import Fill
 from venues.catalog import Catalog, Day
@@ -253,7 +253,7 @@ def sensitivity_table(summary: dict[str, Any]) -> Table:
     cells = summary["sensitivity"]["cells"]
     rows = [
         [f"{queue} queue, {latency} latency", *(_cell(cells, queue, latency, fees)["epnl"] for fees in SCENARIOS)]
-        for queue in QUEUES
+        for queue in dict.fromkeys(c["queue"] for c in cells)
         for latency in LATENCIES
     ]
     return console.table(f"EPnL under other assumptions, {summary['currency']}", ["", *SCENARIOS], rows)

@@ -16,7 +16,7 @@ from engine.backtest import Plan
 from engine.episode import Episode
 from engine.fees import SCENARIOS
 from engine.metrics import SHOWN
-from engine.sensitivity import LATENCIES, QUEUES
+from engine.sensitivity import LATENCIES
 from strategies.values import BID
 
 type Runs = Sequence[tuple[str, Sequence[Episode]]]
@@ -157,7 +157,10 @@ def _sensitivity(summary: dict[str, Any]) -> str:
     """EPnL by queue model, latency and fees; the headline warns when the sign hangs on them."""
     table = summary["sensitivity"]
     value = {(c["queue"], c["latency"], c["fees"]): c["epnl"] for c in table["cells"]}
-    rows = [[queue, *(value[queue, latency, fees] for fees in SCENARIOS for latency in LATENCIES)] for queue in QUEUES]
+    rows = [
+        [queue, *(value[queue, latency, fees] for fees in SCENARIOS for latency in LATENCIES)]
+        for queue in dict.fromkeys(c["queue"] for c in table["cells"])
+    ]
     header = ["queue", *(f"{fees} fees, {latency} latency" for fees in SCENARIOS for latency in LATENCIES)]
     anew = "traded anew in each cell" if table["mode"] == "full" else "traded anew for each queue and latency"
     words = (

@@ -20,11 +20,14 @@ from engine.metrics import held_lot_ns
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable
 
-type QueueCase = Literal["optimistic", "calibrated", "pessimistic"]
 type LatencyCase = Literal["low", "measured", "high"]
 
-QUEUES: tuple[QueueCase, ...] = ("optimistic", "calibrated", "pessimistic")
 LATENCIES: tuple[LatencyCase, ...] = ("low", "measured", "high")
+
+
+def queue_cases(plan: Plan) -> list[str]:
+    """Queue models to trade under, from fast to slow: the plan's own stands between its bounds."""
+    return list(dict.fromkeys(("optimistic", plan.config.venue.queue.model, "pessimistic")))
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Cell(msgspec.Struct, frozen=True):
     """One set of assumptions and what the days came to under it."""
 
-    queue: QueueCase
+    queue: str
     latency: LatencyCase
     fees: FeeScenario
     days: list[Outcome]
@@ -66,12 +69,12 @@ def grid(
     settings = plan.config.backtest
     requotes = plan.quoter == "cmm" and settings.sensitivity == "full"
     own = plan.config.fees.scenario
-    cells: dict[tuple[QueueCase, LatencyCase, FeeScenario], list[Outcome]] = {}
-    jobs: list[tuple[QueueCase, LatencyCase, FeeScenario]] = []
-    for queue in QUEUES:
+    cells: dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]] = {}
+    jobs: list[tuple[str, LatencyCase, FeeScenario]] = []
+    for queue in queue_cases(plan):
         for latency in LATENCIES:
             for fees in SCENARIOS if requotes else (own,):
-                if (queue, latency, fees) == ("calibrated", "measured", own):
+                if (queue, latency, fees) == (plan.config.venue.queue.model, "measured", own):
                     cells.update(_priced((queue, latency, fees), _by_fees(episodes, plan, requotes)))
                 else:
                     jobs.append((queue, latency, fees))
@@ -87,14 +90,14 @@ def grid(
             progress(done / len(jobs))
     return [
         Cell(queue, latency, fees, cells[queue, latency, fees])
-        for queue in QUEUES
+        for queue in queue_cases(plan)
         for latency in LATENCIES
         for fees in SCENARIOS
     ]
 
 
-def variant(plan: Plan, queue: QueueCase, latency: LatencyCase, fees: FeeScenario) -> Plan:
-    """The plan under other assumptions; `calibrated` and `measured` are the plan's own."""
+def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> Plan:
+    """The plan under other assumptions; its own queue model and `measured` leave it as it is."""
     config, settings = plan.config, plan.config.backtest
     venue = config.venue
     if latency != "measured":
@@ -103,7 +106,8 @@ def variant(plan: Plan, queue: QueueCase, latency: LatencyCase, fees: FeeScenari
         legs = LatencyConfig(decision=zero, order=DelayConfig(ms=ms), feed=zero)
         venue = msgspec.structs.replace(venue, latency=legs)
     changed = msgspec.structs.replace(config, venue=venue, fees=msgspec.structs.replace(config.fees, scenario=fees))
-    model = plan.queue if queue == "calibrated" else QueueConfig(model=queue)
+    own = queue == config.venue.queue.model
+    model = plan.queue if own else QueueConfig(model=queue)  # type: ignore[arg-type]
     return msgspec.structs.replace(plan, config=changed, queue=model)
 
 
@@ -134,8 +138,8 @@ def _by_fees(episodes: Sequence[Episode], plan: Plan, requotes: bool) -> dict[Fe
 
 
 def _priced(
-    job: tuple[QueueCase, LatencyCase, FeeScenario], found: dict[FeeScenario, list[Outcome]]
-) -> dict[tuple[QueueCase, LatencyCase, FeeScenario], list[Outcome]]:
+    job: tuple[str, LatencyCase, FeeScenario], found: dict[FeeScenario, list[Outcome]]
+) -> dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]]:
     return {(job[0], job[1], fees): days for fees, days in found.items()}
 
 

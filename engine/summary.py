@@ -29,7 +29,7 @@ def summarise(
 
     `cells` are the days under other assumptions; without them the fills at hand are priced anew.
     """
-    own = {c.fees: c.days for c in cells if (c.queue, c.latency) == ("calibrated", "measured")}
+    own = {c.fees: c.days for c in cells if (c.queue, c.latency) == (plan.config.venue.queue.model, "measured")}
     model: dict[str, Any] | None = None
     if plan.artifact is not None:
         manifest = artifact.read(plan.artifact)
