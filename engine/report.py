@@ -158,10 +158,11 @@ def _sensitivity(summary: dict[str, Any]) -> str:
     table = summary["sensitivity"]
     value = {(c["queue"], c["latency"], c["fees"]): c["epnl"] for c in table["cells"]}
     rows = [
-        [queue, *(value[queue, latency, fees] for fees in SCENARIOS for latency in LATENCIES)]
+        [f"{queue} queue, {latency} latency", *(value[queue, latency, fees] for fees in SCENARIOS)]
         for queue in dict.fromkeys(c["queue"] for c in table["cells"])
+        for latency in LATENCIES
     ]
-    header = ["queue", *(f"{fees} fees, {latency} latency" for fees in SCENARIOS for latency in LATENCIES)]
+    header = [f"EPnL, {summary['currency']}", *(f"{fees} fees" for fees in SCENARIOS)]
     anew = "traded anew in each cell" if table["mode"] == "full" else "traded anew for each queue and latency"
     words = (
         f"<p class=note>{anew}; low latency {table['latency_low_ms']:g} ms, high {table['latency_high_ms']:g} ms, measured "
