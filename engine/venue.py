@@ -28,7 +28,7 @@ from nautilus_trader.model import (
 from numpy.typing import NDArray
 
 from engine.latency import CommandPath
-from models.book import ArrayBook, apply_levels, edges
+from models.book import ArrayBook, edges, take
 from strategies.feed import Instrument
 from venues.events import BID
 from venues.matcher import Matcher
@@ -49,10 +49,7 @@ class RecordedBook:
 
     def apply(self, changes: NDArray[np.int64], count: int, clear: bool) -> None:
         book = self._book
-        if clear:
-            book.count[:] = 0
-        apply_levels(book.price, book.size, book.count, changes, count)
-        edges(book.price, book.count, self._depth, self._edges)
+        take(book.price, book.size, book.count, changes, count, clear, self._depth, self._edges)
         self._best_bid, self._last_bid, self._best_ask, self._last_ask = self._edges.tolist()
 
     def is_shown(self, side: int, price: int) -> bool:

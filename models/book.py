@@ -89,6 +89,16 @@ def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def take(price, size, count, changes, n, clear, depth, out):  # type: ignore[no-untyped-def]
+    """Apply a whole update, then write its `edges`."""
+    if clear:
+        count[:] = 0
+    for i in range(n):
+        set_level(price, size, count, changes[i, 0], changes[i, 1], changes[i, 2])
+    edges(price, count, depth, out)
+
+
+@njit(cache=True)
 def apply_levels(price, size, count, changes, n):  # type: ignore[no-untyped-def]
     """Apply `n` rows (side, ticks, lots) of `changes (…, 3) int64`."""
     for i in range(n):

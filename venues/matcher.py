@@ -57,6 +57,7 @@ class Matcher:
         self._levels: tuple[dict[int, list[Place]], ...] = ({}, {}, {})  # by side, by price
         self._places: dict[Any, Place] = {}
         self._blind: dict[Any, Place] = {}
+        self._credited: list[Place] = []
         self._taken: dict[tuple[int, int], int] = {}
         self._last_ns = self._event_ns = 0
 
@@ -142,6 +143,7 @@ class Matcher:
         for place in levels.get(price, ()):
             if not place.blind:
                 self._model.traded(place, lots, lots - rest, ts_event)
+                self._credited.append(place)
                 took = min(self._model.filled(place), self._share(place, ts_ns, lots))
                 if took > 0:
                     rest -= self._give(place, took, reached)
@@ -182,9 +184,8 @@ class Matcher:
             for place in levels[side].get(price, ()):
                 if not place.blind:
                     model.changed(place, size, ts_event, owners[i] if owners else 0)
-        for place in self._places.values():
-            if place.credit and (self._snapshots or ts_event > place.credit_ns + _CREDIT_NS):
-                place.credit = 0.0
+        if self._credited:
+            self._expire(ts_event)
         if self._blind:
             self._look()
         return self._cross(ts_ns)
@@ -195,6 +196,13 @@ class Matcher:
             gone = not place.blind and (place.side, place.price) not in kept
             if gone and self._book.is_shown(place.side, place.price):
                 self._model.changed(place, 0, ts_event)
+
+    def _expire(self, ts_event: int) -> None:
+        """Trades whose shrink does not come: new orders took the place of what they took."""
+        for place in self._credited:
+            if self._snapshots or ts_event > place.credit_ns + _CREDIT_NS:
+                place.credit = 0.0
+        self._credited = [place for place in self._credited if place.credit]
 
     def _look(self) -> None:
         """Where a price comes into view, all that is shown there stands before us."""
