@@ -75,11 +75,11 @@ class FeeSchedule:
             if not closing:
                 continue
             unit = self._close(value, is_maker, day)
-            later = opening + 2.0 * self._close(value, is_maker, _YESTERDAY)
             left -= closing
-            if day == _TODAY and self._locks() and later < unit:
+            locked = self._locked(value, is_maker)
+            if day == _TODAY and locked is not None and locked < unit:
                 own[_TODAY] += closing
-                cost += closing * later
+                cost += closing * locked
             else:
                 other[day] -= closing
                 cost += closing * unit
@@ -92,12 +92,23 @@ class FeeSchedule:
         """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
         value = self._contract.turnover(price_ticks)
         opening, closing = self._open(value, True), self._close(value, True, _TODAY)
-        if self._locks():
-            closing = min(closing, opening + 2.0 * self._close(value, True, _YESTERDAY))
+        locked = self._locked(value, True)
+        if locked is not None:
+            closing = min(closing, locked)
         return 0.5 * (opening + closing) / self._contract.tick_value(price_ticks)
 
-    def _locks(self) -> bool:
-        return self._config.lock and self._contract.keeps_both_sides
+    def _locked(self, value: float, is_maker: bool) -> float | None:
+        """Cost a lot of opening the other way and closing both legs on another day; None where nobody would.
+
+        Only a dearer close of today's position is a reason to lock: a rebate, which opening and closing
+        both earn, must not be earned three times over.
+        """
+        later = self._close(value, is_maker, _YESTERDAY)
+        if not (self._config.lock and self._contract.keeps_both_sides) or (
+            self._close(value, is_maker, _TODAY) <= later
+        ):
+            return None
+        return self._open(value, is_maker) + 2.0 * later
 
     def _rate(self, is_maker: bool) -> float:
         rates = (self._fees.maker, self._fees.taker)

@@ -243,6 +243,10 @@ def test_locking_opens_where_closing_today_costs_more() -> None:
     assert lock.break_even_ticks(26_000) == pytest.approx(0.5 * 4 * 2.3e-5 * 26_000)
     cheap = Fees(maker=1e-4, close_today=1e-4)
     assert FeeSchedule(IF, cheap, FeesConfig(lock=True)).break_even_ticks(26_000) == pytest.approx(1e-4 * 26_000)
+    rebate = FeeSchedule(IF, Fees(maker=-2e-5), FeesConfig(lock=True))
+    rebate.charge(BID, 26_000, 1, True)
+    assert rebate.charge(ASK, 26_000, 1, True) == pytest.approx(-2e-5 * LOT)  # once, not for three legs
+    assert rebate.locked_lots == 0
     sim = ContractTable().by_id("QR.SIM")
     one_way = FeeSchedule(sim, fees, FeesConfig(lock=True))  # no exchange that keeps both sides
     one_way.charge(BID, 1_000, 1, True)

@@ -78,7 +78,7 @@ class QueueModel(ABC):
 
     name: ClassVar[str]
     fills_through: ClassVar[bool] = True
-    """Whether a trade beyond our price, or a book that crosses it, finds our queue used up."""
+    """Whether a trade beyond our price finds our queue used up and fills us."""
 
     def __init__(self, books_first: bool = False) -> None:
         self.books_first = books_first
