@@ -17,9 +17,8 @@ from engine.tape import Tape
 from models.features import BookFeatures
 from models.predictor import Predictor
 from models.recalibrate_config import RecalibrateConfig
-from strategies.differ import Differ
-from strategies.ladder import LadderBuilder
-from strategies.limits import admit
+from strategies.decision import Decider, Inputs
+from strategies.limits import stand
 from strategies.quoters import CmmQuoter
 from strategies.values import ASK, BID, Kind, Market
 from strategies.working import WorkingOrders
@@ -27,7 +26,7 @@ from venues.events import BookUpdate, Trade
 from venues.simulator import simulate
 
 _STEPS = (
-    "features", "predict", "ladder", "differ and limits", "all four", "empty graph", "predict, recalibrating",
+    "features", "predict", "market and standing", "ladder, differ, limits", "all four", "empty graph", "predict, recalibrating",
 )  # fmt: skip
 _WARM_UP = 2_000
 
@@ -40,11 +39,8 @@ def main(seconds: float = 900.0) -> None:
     assert recalibrator is not None
     features = BookFeatures(predictor.manifest.spec)
     features.vector = predictor.features[0]
-    quoter, builder, differ = (
-        CmmQuoter(config.strategy.cmm, 0.0),
-        LadderBuilder(config.strategy.ladder),
-        Differ(config.strategy.differ),
-    )
+    quoting = config.strategy
+    decider = Decider(quoting.ladder, quoting.differ, config.limits, config.guard.model, CmmQuoter(quoting.cmm, 0.0))
     orders, empty, tape = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), Tape()
     changes = np.zeros((64, 3), np.int64)
     samples: list[list[int]] = []
@@ -68,15 +64,12 @@ def main(seconds: float = 900.0) -> None:
         market = Market(
             features.bid_ticks, features.ask_ticks, features.sigma_ticks, 5.0, features.trend_ticks(2), features.regime
         )
-        bid, ask = quoter.best(market, forecast, 0, 10)
-        ladder = builder.build(bid, ask, (market.bid_ticks, market.ask_ticks), 0.0, 10, 10)
-        t3 = clock()
-        tolerance = differ.tolerance(market.sigma_ticks)
-        wanted = []
         books = {side: orders.touchable(side) for side in (BID, ASK)}
-        for side, levels in ((BID, ladder.bids), (ASK, ladder.asks)):
-            wanted += differ.side(side, levels, [(o.price, o.left) for o in books[side]], tolerance)
-        actions, _ = admit(wanted, orders.exposure, market.mid_ticks, config.limits)
+        rows = [[(o.price, o.left) for o in books[side]] for side in (BID, ASK)]
+        standing = stand(orders.exposure, orders.standing())
+        inputs = Inputs(market, forecast, "", (False, False), rows[0], rows[1], standing)
+        t3 = clock()
+        actions = decider.decide(inputs).actions
         t4 = clock()
         empty()
         t5 = clock()

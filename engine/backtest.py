@@ -87,8 +87,8 @@ def make_predictor(plan: Plan) -> Predictor | None:
     return Predictor(plan.artifact, plan.config.model.recalibrate) if plan.artifact is not None else None
 
 
-def make_queue(config: QueueConfig, day: Day) -> QueueModel:
-    """Build the queue model for a day's feed.
+def make_queue(config: QueueConfig, day: Day | None) -> QueueModel:
+    """Build the queue model for a day's feed; without a day for a live one.
 
     Raises
     ------
@@ -96,11 +96,12 @@ def make_queue(config: QueueConfig, day: Day) -> QueueModel:
         An exact queue is asked for and the recording names no orders.
 
     """
-    books_first = traits(day.format).books_first
+    books_first = day is not None and traits(day.format).books_first
     if config.model == "fifo":
-        if not day.orders:
+        if day is None or not day.orders:
+            named = f"{day.instrument} {day.date}" if day is not None else "live data"
             raise ConfigError(
-                f"venue.queue.model fifo: the recording of {day.instrument} {day.date} names no orders (L3); "
+                f"venue.queue.model fifo: the recording of {named} names no orders (L3); "
                 "use calibrated, or import an L3 recording (again, if it was imported by an older version)"
             )
         return Fifo(books_first)
@@ -134,7 +135,7 @@ def run_day(
         predictor.recalibrator.start()
     span = max(day.end_ns - day.start_ns, 1)
     tape = Tape((lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None)
-    price = _first_price(catalog, day, units)
+    price = first_price(catalog, day)
     quoter = make_quoter(plan, FeeSchedule(contract, fees, config.fees).break_even_ticks(price))
     instrument = make_instrument(contract, day.depth)
     feed = Feed(instrument, predictor.manifest.spec if predictor else config.features)
@@ -154,8 +155,11 @@ def run_day(
             config.strategy.ladder,
             config.strategy.differ,
             config.limits,
+            config.guard,
             config.strategy.stop_before_close_s,
             SessionClock(contract.sessions).closes(day.start_ns, day.end_ns),
+            contract.worth,
+            contract.turnover,
         ),
         instrument,
         feed,
@@ -246,8 +250,9 @@ def _mid(tape: Tape) -> float:
     return float(tape.mids[-1]) if len(tape.ts_ns) else 0.0
 
 
-def _first_price(catalog: Catalog, day: Day, units: Units) -> float:
+def first_price(catalog: Catalog, day: Day) -> float:
     """A price of the day, ticks: fees as a fraction of turnover become ticks by it."""
+    units = Units(catalog.contract(day))
     for deltas, _ in catalog.chunks(day):
         for delta in deltas:
             if not delta.is_clear and not delta.is_delete:

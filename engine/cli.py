@@ -248,5 +248,102 @@ def demo(config: Config, minutes: float, seed: int) -> None:
     run_demo(config, minutes, seed)
 
 
+@main.command()
+@click.option("--replay", "replay", metavar="INSTRUMENT", help="Replay recorded days of this instrument, offline.")
+@click.option("--dates", help="Recorded days: a,b or a..b [the last one].")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Times as fast as recorded; 0: as fast as it goes.",
+)
+@click.option("--venue", help="Trade on live public data: binance, bybit, okx, hyperliquid, kraken, deribit.")
+@click.option("--instrument", help="With --venue, e.g. BTCUSDT-LINEAR.BYBIT.")
+@click.option("--base-url", help="With --venue: instead of the venue's own address.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="With --venue: how long [paper.minutes].")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@configured
+def paper(
+    config: Config,
+    replay: str | None,
+    dates: str | None,
+    speed: float,
+    venue: str | None,
+    instrument: str | None,
+    base_url: str | None,
+    minutes: float | None,
+    as_json: bool,
+) -> None:
+    """Trade on paper: a replayed recording, or a venue's public data."""
+    from engine.live import commands
+
+    if (replay is None) == (venue is None):
+        raise ConfigError("cmm paper: give either --replay INSTRUMENT or --venue NAME")
+    if replay is not None:
+        commands.paper_replay(config, replay, dates, speed, as_json)
+    else:
+        assert venue is not None
+        commands.paper_public(config, venue, instrument, base_url, minutes, as_json)
+
+
+@main.command()
+@click.option("--instrument", required=True, help="E.g. BTCUSDT-LINEAR.BYBIT.")
+@click.option("--venue", help="Instead of live.venue.")
+@click.option("--base-url", help="Instead of live.base_url, e.g. of `cmm exchange`.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@configured
+def live(config: Config, instrument: str, venue: str | None, base_url: str | None, as_json: bool) -> None:
+    """Trade live. Exit codes: 2 refused, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
+    from engine.live import commands
+
+    sys.exit(commands.live(commands.at(config, venue, base_url), instrument, as_json))
+
+
+@main.command()
+@click.option("--instrument", help="Whose orders to cancel; not needed with --clear.")
+@click.option("--reason", default="", help="Why; kept with the latch.")
+@click.option("--clear", is_flag=True, help="Let trading start again after a halt.")
+@click.option("--flatten", "close_position", is_flag=True, help="Close the position too (live.flatten.max_loss_bps).")
+@click.option("--base-url", help="Instead of live.base_url.")
+@configured
+def halt(
+    config: Config, instrument: str | None, reason: str, clear: bool, close_position: bool, base_url: str | None
+) -> None:
+    """Stop a trader, running or dead: cancel everything, verify, and forbid a new start."""
+    from engine.live import commands
+
+    sys.exit(commands.halt(commands.at(config, None, base_url), instrument, reason, clear, close_position))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one.")
+@click.option("--seed", type=int, default=2026, show_default=True, help="Of the simulated market.")
+@click.option("--replay", metavar="INSTRUMENT", help="Feed it a recording instead.")
+@click.option("--dates", help="Recorded days [the last one].")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--cash", type=click.FloatRange(min=0), default=100_000.0, show_default=True)
+@configured
+def exchange(
+    config: Config, port: int, seed: int, replay: str | None, dates: str | None, speed: float, cash: float
+) -> None:
+    """Run a loopback exchange that speaks Bybit's v5 protocol; its keys are printed."""
+    from engine.live import commands
+
+    commands.exchange(config, port, seed, replay, dates, speed, cash)
+
+
+@main.command("replay-journal")
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Decide each decision again and compare.")
+@click.option("--artifact", type=click.Path(path_type=Path), help="Where the artifact lies now.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: bool) -> None:
+    """Show what a journal holds, or prove it decision by decision."""
+    from engine.live import commands
+
+    sys.exit(commands.replay_journal(journal, verify, artifact, as_json))
+
+
 if __name__ == "__main__":
     sys.exit(main())

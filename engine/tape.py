@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.predictor import Forecast
+from strategies.decision import Decision, Inputs
+from strategies.maker import OwnFill
 from strategies.values import Action, Kind, Ladder, Market
 
 
@@ -31,6 +33,7 @@ class Tape:
 
     def __init__(self, progress: Callable[[int], None] | None = None) -> None:
         self.fills: list[Fill] = []
+        self.halted: list[str] = []
         self.actions = [0, 0, 0]
         self.placed_lots = 0
         self._ts = array("q")
@@ -50,10 +53,14 @@ class Tape:
         if self._progress is not None and len(self._ts) % 1024 == 0:
             self._progress(ts_ns)
 
-    def on_fill(
-        self, ts_ns: int, side: int, price: int, lots: int, maker: bool, blind: bool, commission: float
-    ) -> None:
-        self.fills.append(Fill(ts_ns, side, price, lots, maker, blind, commission))
+    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
+        pass
+
+    def on_halt(self, reason: str) -> None:
+        self.halted.append(reason)
+
+    def on_fill(self, fill: OwnFill) -> None:
+        self.fills.append(Fill(*fill[:6], float(fill.commission)))
 
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
         for action in actions:

@@ -191,7 +191,11 @@ class SimulatedVenue:
             if place.fill:  # nobody asked for it: it must not turn up at a later event
                 self.matcher.counts["unclaimed_lots"] += place.fill
                 place.fill = 0
-        self._reached = self._on_trade(event) if isinstance(event, TradeTick) else self._on_deltas(event)
+        self._reached = self.see(event)
+
+    def see(self, event: Any) -> list[Place]:
+        """The market moves by an event; return the orders of ours that it reached."""
+        return self._on_trade(event) if isinstance(event, TradeTick) else self._on_deltas(event)
 
     def _on_trade(self, trade: TradeTick) -> list[Place]:
         if not self.matcher:

@@ -24,43 +24,55 @@ class Instrument(msgspec.Struct, frozen=True):
     depth: int
 
 
+class Decoder:
+    """Turns a batch of Nautilus' deltas into rows of integers."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.tick_raw, self.lot_raw = instrument.tick_raw, instrument.lot_raw
+        self.changes = np.zeros((_CHUNK, 3), np.int64)
+
+    def decode(self, deltas: OrderBookDeltas) -> tuple[NDArray[np.int64], int, bool]:
+        """Rows (side, price in ticks, lots), how many of them hold, and whether the book is emptied first.
+
+        The rows are overwritten by the next batch.
+        """
+        rows = deltas.deltas
+        if len(rows) > len(self.changes):
+            self.changes = np.zeros((2 * len(rows), 3), np.int64)
+        clear, n, changes = False, 0, self.changes
+        for delta in rows:
+            if delta.is_clear:
+                clear, n = True, 0
+                continue
+            order = delta.order
+            size = 0 if delta.is_delete else order.size.raw // self.lot_raw
+            changes[n] = (BID if order.side == OrderSide.BUY else ASK, order.price.raw // self.tick_raw, size)
+            n += 1
+        return changes, n, clear
+
+
 class Feed:
     """Keeps the features of one instrument up to date."""
 
     def __init__(self, instrument: Instrument, spec: FeatureSpec) -> None:
         self.features = BookFeatures(spec, instrument.depth)
         self._tick, self._lot = instrument.tick_raw, instrument.lot_raw
-        self._changes = np.zeros((_CHUNK, 3), np.int64)
+        self._decoder = Decoder(instrument)
         self._peeked = (-1, 0, False)
 
     def peek(self, deltas: OrderBookDeltas) -> tuple[NDArray[np.int64], int, bool]:
         """Decode a batch that `on_deltas` will be given next: (changes, rows that hold, clear)."""
-        n, clear = self._decode(deltas)
+        changes, n, clear = self._decoder.decode(deltas)
         self._peeked = (deltas.ts_init, n, clear)
-        return self._changes, n, clear
+        return changes, n, clear
 
     def on_deltas(self, deltas: OrderBookDeltas) -> bool:
         """Apply a whole batch; return whether the feature vector counts."""
         ts, n, clear = self._peeked
         if ts != deltas.ts_init:
-            n, clear = self._decode(deltas)
+            _, n, clear = self._decoder.decode(deltas)
         self._peeked = (-1, 0, False)
-        return self.features.on_book(deltas.ts_init, self._changes, n, clear)
-
-    def _decode(self, deltas: OrderBookDeltas) -> tuple[int, bool]:
-        rows = deltas.deltas
-        if len(rows) > len(self._changes):
-            self._changes = np.zeros((2 * len(rows), 3), np.int64)
-        clear, n, changes = False, 0, self._changes
-        for delta in rows:
-            if delta.is_clear:
-                clear, n = True, 0
-                continue
-            order = delta.order
-            size = 0 if delta.is_delete else order.size.raw // self._lot
-            changes[n] = (BID if order.side == OrderSide.BUY else ASK, order.price.raw // self._tick, size)
-            n += 1
-        return n, clear
+        return self.features.on_book(deltas.ts_init, self._decoder.changes, n, clear)
 
     def on_trade(self, trade: TradeTick) -> tuple[int, int, int]:
         """Apply a trade; return its price in ticks, lots, and aggressor (1 buyer, 2 seller, 0 unknown)."""

@@ -6,7 +6,8 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -21,12 +22,17 @@ from nautilus_trader.model import (
     TradeTick,
 )
 from nautilus_trader.trading import Strategy, StrategyConfig
+from numpy.typing import NDArray
 
 from models.predictor import Forecast, Predictor
-from strategies.differ import Differ, DifferConfig
+from strategies.courier import Command, Courier
+from strategies.decision import Decider, Decision, Inputs
+from strategies.differ import DifferConfig
 from strategies.feed import Feed, Instrument
-from strategies.ladder import LadderBuilder, LadderConfig
-from strategies.limits import LimitsConfig, admit
+from strategies.guard import DataGuard, FillGuard, GuardConfig, MessageBudget, ModelGuard, MoneyGuard
+from strategies.ladder import LadderConfig
+from strategies.ledger import Ledger
+from strategies.limits import LimitsConfig, Standing
 from strategies.link import Link
 from strategies.quoters import Quoter
 from strategies.values import ASK, BID, Action, Kind, Ladder, Market
@@ -34,10 +40,22 @@ from strategies.working import Order, State, WorkingOrders
 
 _CHECK_NS = 1_000_000_000
 _PURGE_EVERY = 10
+_RESUBSCRIBE_NS = 5_000_000_000
 _TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
 
-type _Command = tuple[Kind, Any, Any]
-"""What to do, the order (a new one, or the client id of one), its new total quantity."""
+
+class OwnFill(NamedTuple):
+    """One fill of ours; `blind` when its order was placed where the feed showed no queue."""
+
+    ts_ns: int
+    side: int
+    price: int
+    lots: int
+    is_maker: bool
+    blind: bool
+    commission: Decimal
+    trade_id: str
+    order_id: str
 
 
 class Observer(Protocol):
@@ -48,9 +66,10 @@ class Observer(Protocol):
     ) -> None:
         """After each sound book update."""
 
-    def on_fill(
-        self, ts_ns: int, side: int, price: int, lots: int, maker: bool, blind: bool, commission: float
-    ) -> None:
+    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
+        """After each decision, before its actions go out; `features` hold until the next update."""
+
+    def on_fill(self, fill: OwnFill) -> None:
         """After each fill of ours."""
 
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
@@ -59,24 +78,53 @@ class Observer(Protocol):
     def on_decision(self, wall_ns: int) -> None:
         """After a decision: the time this machine took from book update to actions."""
 
+    def on_halt(self, reason: str) -> None:
+        """The guard stopped trading for good."""
+
 
 class MakerConfig(msgspec.Struct, frozen=True):
     """How the maker behaves, besides its quoter.
 
     Parameters
     ----------
-    ladder, differ, limits : config
+    ladder, differ, limits, guard : config
     stop_before_close_s : float
         Quotes are pulled this long before a session ends.
     sessions : list[tuple[int, int]]
         (open, close) in ns; outside them nothing is quoted.
+    worth, turnover : callable
+        Value of one lot held long at a price in ticks (up to a constant), and what trading it moves;
+        settlement currency.
+    answer_s : float, optional
+        A command that the venue has not answered for so long stops trading: what became of the order
+        is unknown. None in a simulation, where every command is answered.
+    is_live : bool
+        Whether the wall clock counts: deadlines hold.
+
     """
 
     ladder: LadderConfig
     differ: DifferConfig
     limits: LimitsConfig
+    guard: GuardConfig
     stop_before_close_s: float
     sessions: list[tuple[int, int]]
+    worth: Callable[[float], float] = float
+    turnover: Callable[[float], float] = float
+    answer_s: float | None = None
+    is_live: bool = False
+
+
+class Facts:
+    """What the account says beyond this instrument; whoever knows better writes it here.
+
+    `unknown` names what has to be known before an order goes out and is not: mark, fee or balance.
+    """
+
+    def __init__(self) -> None:
+        self.unknown = ""
+        self.others_gross = 0.0
+        self.others_net = 0.0
 
 
 def guarded[**P](callback: Callable[P, None]) -> Callable[P, None]:
@@ -96,7 +144,24 @@ def guarded[**P](callback: Callable[P, None]) -> Callable[P, None]:
 
 
 class MarketMaker(Strategy):
-    """Quotes a ladder on both sides at each book update."""
+    """Quotes a ladder on both sides at each book update.
+
+    Parameters
+    ----------
+    config, instrument, feed, quoter, predictor, observer
+    link : Link, optional
+        To a simulated venue of a backtest.
+    ledger : Ledger, optional
+        Position and money at the start.
+    now : callable, optional
+        The time that counts, ns, where it is not Nautilus' clock (a replay). `check` then has to be
+        called once a second.
+    tap : callable, optional
+        Shown each event of the market before it counts (a paper venue on live data).
+    upkeep : tuple, optional
+        What to call on the trading thread every so many ns: as long as it is called, trading lives.
+
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> MarketMaker:
         maker: MarketMaker = super().__new__(cls, StrategyConfig(strategy_id=StrategyId("CMM-001")))  # type: ignore[call-arg]
@@ -111,30 +176,53 @@ class MarketMaker(Strategy):
         predictor: Predictor | None,
         observer: Observer,
         link: Link | None = None,
+        ledger: Ledger | None = None,
+        now: Callable[[], int] | None = None,
+        tap: Callable[[Any], None] | None = None,
+        upkeep: tuple[int, Callable[[], None]] | None = None,
     ) -> None:
         super().__init__(StrategyConfig(strategy_id=StrategyId("CMM-001"), log_events=False, log_commands=False))
         if quoter.needs_forecast and predictor is None:
             raise ValueError("this quoter needs a predictor")
         self.failure: Exception | None = None
+        self.halted = ""
+        """Why nothing is quoted any more, for good."""
+        self.standby = ""
+        """Why nothing is quoted for now; whoever runs the maker sets and clears it."""
+        self.problem = ""
+        """What the guard holds against the market data just now."""
+        self.model_fault = ""
+        """What the guard holds against the model just now."""
+        self.answers = 0
+        """Events about our orders, as they came in."""
         self.counts: Counter[str] = Counter()
-        self._cfg, self._instrument, self._quoter, self._observer = config, instrument, quoter, observer
+        self.facts = Facts()
+        self.ledger = ledger if ledger is not None else Ledger(config.worth)
+        self.money = MoneyGuard(config.guard.money)
+        self.model_guard = ModelGuard(config.guard.model)
+        self.data_guard = DataGuard(config.guard.data)
+        self._cfg, self._instrument, self._observer = config, instrument, observer
         self._predictor = predictor if quoter.needs_forecast else None
         self._recalibrator = self._predictor.recalibrator if self._predictor is not None else None
         self._feed = feed
         self._features = self._feed.features
         if self._predictor is not None:
             self._features.vector = self._predictor.features[0]  # shared: what is computed is what is run
-        self._builder = LadderBuilder(config.ladder)
-        self._differ = Differ(config.differ)
+        self._decider = Decider(
+            config.ladder, config.differ, config.limits, config.guard.model, quoter, config.turnover
+        )
+        self._fills = FillGuard(config.guard.fills)
+        self._budget = MessageBudget(config.limits.max_messages_per_s)
         self._orders = WorkingOrders()
+        self._orders.exposure.position = self.ledger.position
         self._id = InstrumentId.from_str(instrument.id)
-        self._last_ts = 0
+        self._link, self._now_ns, self._tap, self._upkeep = link, now, tap, upkeep
+        self._courier = Courier(self, self._orders, link, self.counts, self.fail)
+        self._commands: list[Command] = []
+        self._last_trade = 0
         self._session = 0
         self._ticks_of_clock = 0
-        self._link = link
-        self._commands: list[_Command] = []
-        self._held: list[Any] = []  # cancels that wait for the end of an interval
-        self._alerts = 0
+        self._resubscribed_ns = 0
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
 
@@ -142,14 +230,20 @@ class MarketMaker(Strategy):
     def on_start(self) -> None:
         self.subscribe_book_deltas(self._id, BookType.L2_MBP)
         self.subscribe_trades(self._id)
-        self.clock.set_timer_ns("check", _CHECK_NS, None, None, self._on_check)
+        if self._now_ns is None:
+            self.clock.set_timer_ns("check", _CHECK_NS, None, None, self._on_check)
+        if self._upkeep is not None:
+            self.clock.set_timer_ns("upkeep", self._upkeep[0], None, None, self._on_upkeep)
 
     @guarded
     def on_trade(self, trade: TradeTick) -> None:
         if self._link is not None:
             self._link.delivered()
+        if self._tap is not None:
+            self._tap(trade)
         self.counts["trades"] += 1
         price, lots, aggressor = self._feed.on_trade(trade)
+        self._last_trade = price
         if self._recalibrator is not None:
             self._recalibrator.on_trade(trade.ts_init, price, lots, aggressor)
 
@@ -159,33 +253,56 @@ class MarketMaker(Strategy):
         ts = deltas.ts_init
         if self._link is not None:
             self._link.delivered()
-        if self._held:
-            self._let_go()
+            self._courier.interval_ended()
+        if self._tap is not None:
+            self._tap(deltas)
         started = time.perf_counter_ns()
         ready = self._feed.on_deltas(deltas)
-        self._last_ts = ts
         f = self._features
         if self._recalibrator is not None:
             self._recalibrator.on_book(ts, f.bid_ticks, f.ask_ticks, f.is_sound)
-        if not ready or not self._in_session(ts):
-            self._pull("not_ready" if not ready else "session")
+        clear = bool(deltas.deltas[0].is_clear)
+        self.problem = self.data_guard.on_book(ts, deltas.ts_event, deltas.sequence, clear, f.bid_ticks, f.ask_ticks)
+        reason = self._reason(ts, ready)
+        if reason:
+            self._pull(reason)
             if f.is_sound:
                 self._observer.on_update(ts, self._market(), self._orders.exposure.position, None, None)
             return
         market = self._market()
+        self._check_money(market.mid_ticks)
+        if self.halted:
+            return
         forecast = None
         if self._predictor is not None:
+            asked = time.perf_counter_ns()
             forecast = self._predictor.predict()
-            if forecast is None:
-                self._pull("no_forecast")
-                self._observer.on_update(ts, market, self._orders.exposure.position, None, None)
-                return
-            if self._recalibrator is not None:
+            took = time.perf_counter_ns() - asked if self._cfg.is_live else 0
+            self.model_fault = self.model_guard.fault(forecast, took)
+            if self.model_fault:
+                self.counts[f"model_{self.model_fault}"] += 1
+            elif self._recalibrator is not None:
                 self._predictor.remember(ts, f.regime)
-        ladder = self._ladder(market, forecast)
-        self._act(ladder, market, ts)
+        ladder = self._act(market, forecast, ts)
         self._observer.on_decision(time.perf_counter_ns() - started)
         self._observer.on_update(ts, market, self._orders.exposure.position, forecast, ladder)
+
+    def _reason(self, ts: int, ready: bool) -> str:
+        """Why nothing may be quoted now, '' where something may."""
+        if self.halted or self.standby:
+            return self.halted or self.standby
+        if self.problem:
+            if self.problem == "gap" and self._now() - self._resubscribed_ns > _RESUBSCRIBE_NS:
+                self._resubscribed_ns = self._now()
+                self.unsubscribe_book_deltas(self._id)
+                self.subscribe_book_deltas(self._id, BookType.L2_MBP)
+            return self.problem
+        if not ready:
+            return "not_ready"
+        return "" if self._in_session(ts) else "session"
+
+    def _now(self) -> int:
+        return self._now_ns() if self._now_ns is not None else int(self.clock.timestamp_ns())
 
     def _market(self) -> Market:
         f = self._features
@@ -204,55 +321,60 @@ class MarketMaker(Strategy):
 
     # ── decision ──────────────────────────────────────────────────────────────────────────────
 
-    def _ladder(self, market: Market, forecast: Forecast | None) -> Ladder:
-        position, limit = self._orders.exposure.position, self._cfg.limits.max_position_lots
-        bid, ask = self._quoter.best(market, forecast, position, limit)
-        volume = float(np.expm1(min(forecast.log_volume, 30.0))) if forecast is not None else 0.0
-        touch = (market.bid_ticks, market.ask_ticks)
-        return self._builder.build(bid, ask, touch, max(volume, 0.0), limit - position, limit + position)
-
-    def _act(self, ladder: Ladder, market: Market, ts: int) -> None:
-        books = {side: self._orders.touchable(side) for side in (BID, ASK)}
-        tolerance = self._differ.tolerance(market.sigma_ticks)
-        wanted = []
-        for side, levels in ((BID, ladder.bids), (ASK, ladder.asks)):
-            wanted += self._differ.side(side, levels, [(o.price, o.left) for o in books[side]], tolerance)
-        if not wanted:
-            return
-        actions, bound = admit(wanted, self._orders.exposure, market.mid_ticks, self._cfg.limits)
-        self.counts["limit_bound"] += bound
-        for action in actions:
-            order = books[action.side][action.order] if action.order >= 0 else None
-            self._execute(action, order)
-        if actions:
-            self._sent(ts, actions)
+    def _act(self, market: Market, forecast: Forecast | None, ts: int) -> Ladder:
+        orders, exposure, facts = self._orders, self._orders.exposure, self.facts
+        now = self._now()
+        bids, asks = orders.touchable(BID), orders.touchable(ASK)
+        standing = Standing(
+            exposure.position, exposure.buys, exposure.sells, exposure.orders, orders.standing(), self._last_trade,
+            facts.others_gross, facts.others_net, self._budget.left(now), facts.unknown,
+        )  # fmt: skip
+        inputs = Inputs(
+            market, forecast, self.model_fault, self._fills.paused(now),
+            [(o.price, o.left) for o in bids], [(o.price, o.left) for o in asks], standing,
+        )  # fmt: skip
+        decision = self._decider.decide(inputs)
+        self._observer.on_decided(ts, self._features.vector, inputs, decision)
+        for side, levels in ((BID, decision.ladder.bids), (ASK, decision.ladder.asks)):
+            if len(levels):
+                self._fills.quoted(side, int(levels[0, 0]))
+        if decision.bound:
+            self.counts["limit_bound"] += sum(decision.bound.values())
+            for name, count in decision.bound.items():
+                self.counts[f"bound_{name}"] += count
+        for action in decision.actions:
+            books = bids if action.side == BID else asks
+            self._execute(action, books[action.order] if action.order >= 0 else None, now)
+        if decision.actions:
+            self._sent(ts, decision.actions, now)
+        return decision.ladder
 
     def _pull(self, reason: str) -> None:
         """Cancel everything that is not yet being cancelled."""
-        actions = []
+        actions, now = [], self._now()
         for order in self._orders.all():
             if order.state <= State.RESTING:
                 action = Action(Kind.CANCEL, order.side, order.price, 0, 0)
-                self._execute(action, order)
+                self._execute(action, order, now)
                 actions.append(action)
         if actions:
             self.counts[f"pulled_{reason}"] += 1
-            self._sent(self.clock.timestamp_ns(), actions)
+            self._sent(now, actions, now)
 
-    def _execute(self, action: Action, order: Order | None) -> None:
+    def _execute(self, action: Action, order: Order | None, now: int) -> None:
         self.counts[f"action_{action.kind.name.lower()}"] += 1
         if action.kind == Kind.PLACE:
             side = OrderSide.BUY if action.side == BID else OrderSide.SELL
             new = self.order_factory.limit(
                 self._id, side, self._quantity(action.size), self._price(action.price), post_only=True
             )
-            self._orders.sent(new.client_order_id, action.side, action.price, action.size, self._is_blind(action))
+            self._orders.sent(new.client_order_id, action.side, action.price, action.size, self._is_blind(action), now)
             self._commands.append((action.kind, new, None))
         elif order is not None and action.kind == Kind.AMEND:
-            order.state = State.CHANGING
+            order.state, order.since_ns = State.CHANGING, now
             self._commands.append((action.kind, order.key, self._quantity(order.filled + action.size)))
         elif order is not None:
-            order.state = State.CANCELLING
+            order.state, order.since_ns = State.CANCELLING, now
             self._commands.append((action.kind, order.key, None))
 
     def _is_blind(self, action: Action) -> bool:
@@ -265,50 +387,11 @@ class MarketMaker(Strategy):
             return not self._features.book.count[action.side - 1]
         return action.price < worst if action.side == BID else action.price > worst
 
-    def _sent(self, ts: int, actions: list[Action]) -> None:
+    def _sent(self, ts: int, actions: list[Action], now: int) -> None:
         self._observer.on_actions(ts, actions)
+        self._budget.spend(len(actions))
         commands, self._commands = self._commands, []
-        now = self.clock.timestamp_ns()
-        at = self._link.arrival_ns(now) if self._link is not None else now
-        if at <= now:
-            self._deliver(commands)
-            return
-        self._alerts += 1
-        self.clock.set_time_alert_ns(f"arrive-{self._alerts}", at, lambda _: self._arrive(commands))
-
-    @guarded
-    def _arrive(self, commands: list[_Command]) -> None:
-        self._deliver(commands)
-
-    def _deliver(self, commands: list[_Command]) -> None:
-        """Commands reach the venue; what has filled on the way is past cancelling."""
-        for kind, target, quantity in commands:
-            if kind == Kind.PLACE:
-                self.submit_order(target)
-            elif self._orders.get(target) is None:
-                self.counts["too_late"] += 1
-            elif kind == Kind.AMEND:
-                known = self.cache.order(target)
-                if known is not None and known.filled_qty < quantity:
-                    self.modify_order(target, quantity=quantity)
-                else:  # more has filled than the order was to have at all
-                    self._cancel(target)
-            else:
-                self._cancel(target)
-
-    def _cancel(self, key: Any) -> None:
-        if self._link is not None and self._link.snapshots:
-            self._link.leaving(key, self.clock.timestamp_ns())
-            self._held.append(key)
-        else:
-            self.cancel_order(key)
-
-    def _let_go(self) -> None:
-        """The interval is over: cancels that arrived in it take effect."""
-        held, self._held = self._held, []
-        for key in held:
-            if self._orders.get(key) is not None:
-                self.cancel_order(key)
+        self._courier.send(commands)
 
     def _price(self, ticks: int) -> Price:
         return Price.from_raw(ticks * self._instrument.tick_raw, self._instrument.price_precision)
@@ -320,6 +403,7 @@ class MarketMaker(Strategy):
 
     @guarded
     def on_order_accepted(self, event: Any) -> None:
+        self.answers += 1
         key = event.client_order_id
         self._orders.accepted(key)
         order = self._orders.get(key)
@@ -328,33 +412,40 @@ class MarketMaker(Strategy):
 
     @guarded
     def on_order_rejected(self, event: Any) -> None:
+        self.answers += 1
         self.counts["rejected"] += 1
         self._gone(event.client_order_id)
 
     @guarded
     def on_order_denied(self, event: Any) -> None:
+        self.answers += 1
         self.counts["denied"] += 1
         self._gone(event.client_order_id)
 
     @guarded
     def on_order_canceled(self, event: Any) -> None:
+        self.answers += 1
         self._gone(event.client_order_id)
 
     @guarded
     def on_order_expired(self, event: Any) -> None:
+        self.answers += 1
         self._gone(event.client_order_id)
 
     @guarded
     def on_order_updated(self, event: Any) -> None:
+        self.answers += 1
         self._refresh(event.client_order_id)
 
     @guarded
     def on_order_modify_rejected(self, event: Any) -> None:
+        self.answers += 1
         self._refresh(event.client_order_id)
 
     @guarded
     def on_order_cancel_rejected(self, event: Any) -> None:
         """The order may have filled meanwhile: what holds is its status, not the answer."""
+        self.answers += 1
         order = self._orders.get(event.client_order_id)
         known = self.cache.order(event.client_order_id)
         if order is not None and known is not None and known.is_open:
@@ -364,15 +455,42 @@ class MarketMaker(Strategy):
 
     @guarded
     def on_order_filled(self, event: Any) -> None:
+        self.answers += 1
         lots = event.last_qty.raw // self._instrument.lot_raw
         order = self._orders.filled(event.client_order_id, lots)
         if order is None:
             raise RuntimeError(f"a fill of {lots} lots for an order we do not know: {event.client_order_id}")
-        commission = float(event.commission.as_double()) if event.commission is not None else 0.0
+        commission = event.commission.as_decimal() if event.commission is not None else Decimal(0)
         price = event.last_px.raw // self._instrument.tick_raw
         maker = event.liquidity_side.name == "MAKER"
         self.counts["fills"] += 1
-        self._observer.on_fill(event.ts_event, order.side, price, lots, maker, order.blind, commission)
+        self.ledger.on_fill(order.side, price, lots, float(commission))
+        self._observer.on_fill(
+            OwnFill(
+                event.ts_event,
+                order.side,
+                price,
+                lots,
+                maker,
+                order.blind,
+                commission,
+                str(event.trade_id),
+                str(event.client_order_id),
+            )
+        )
+        if self._fills.on_fill(order.side, self._now()):
+            self.counts["paused_side"] += 1
+            self._pull_side(order.side)
+
+    def _pull_side(self, side: int) -> None:
+        """Cancel one side's orders."""
+        actions, now = [], self._now()
+        for order in self._orders.touchable(side):
+            action = Action(Kind.CANCEL, side, order.price, 0, 0)
+            self._execute(action, order, now)
+            actions.append(action)
+        if actions:
+            self._sent(now, actions, now)
 
     def _refresh(self, key: Any) -> None:
         known = self.cache.order(key)
@@ -389,34 +507,80 @@ class MarketMaker(Strategy):
 
     # ── upkeep ────────────────────────────────────────────────────────────────────────────────
 
+    @guarded
+    def _on_upkeep(self, event: Any) -> None:
+        assert self._upkeep is not None
+        self._upkeep[1]()
+
     def _on_check(self, event: Any) -> None:
-        self._check()
+        self.check()
 
     @guarded
-    def _check(self) -> None:
+    def check(self) -> None:
         """Once a second: pull quotes when the book went stale or the session ends, look whether the
-        features are such as were trained on, free memory."""
-        now = self.clock.timestamp_ns()
-        if now - self._last_ts > self._features.spec.max_gap_s * 1e9:
-            self._pull("stale")
+        features are such as were trained on, for commands without an answer, free memory."""
+        now = self._now()
+        stale = self.data_guard.on_time(now)
+        if stale:
+            self.problem = stale
+            self._pull(stale)
+        elif self.halted or self.standby:
+            self._pull(self.halted or self.standby)
         elif not self._in_session(now):
             self._pull("session")
         elif self._predictor is not None and self._features.is_sound:
+            outside = self._predictor.outside()
             self.counts["range_checks"] += 1
-            self.counts["out_of_range"] += self._predictor.outside() > 0
+            self.counts["out_of_range"] += outside > 0
+            self.model_guard.range_checked(outside)
+        if self._features.is_sound:
+            self._check_money(self._market().mid_ticks)
+        if self._cfg.answer_s is not None and self._orders.unanswered(now - round(self._cfg.answer_s * 1e9)):
+            self.counts["unanswered"] += 1
+            self.halt("unanswered")
         self._ticks_of_clock += 1
         if self._ticks_of_clock % _PURGE_EVERY == 0:  # memory grows by 7 KB an action otherwise
-            self.cache.purge_closed_orders(now, 1)
-            self.cache.purge_closed_positions(now, 1)
-            self.cache.purge_account_events(now, 1)
+            wall = self.clock.timestamp_ns()
+            self.cache.purge_closed_orders(wall, 1)
+            self.cache.purge_closed_positions(wall, 1)
+            self.cache.purge_account_events(wall, 1)
+
+    def _check_money(self, mid_ticks: float) -> None:
+        broken = self.money.check(self.ledger.pnl(mid_ticks))
+        if broken and not self.halted:
+            self.halt(broken)
+
+    def halt(self, reason: str) -> None:
+        """Stop quoting for good: nothing new goes out, everything is cancelled."""
+        if not self.halted:
+            self.halted = reason
+            self.counts[f"halted_{reason}"] += 1
+            self._observer.on_halt(reason)
+        self._pull(reason)
 
     @property
     def position(self) -> int:
         """Net position, lots."""
         return self._orders.exposure.position
 
+    @property
+    def commands_sent(self) -> int:
+        """Commands handed to the venue."""
+        return self._courier.sent
+
+    @property
+    def working(self) -> WorkingOrders:
+        """Our orders at the venue."""
+        return self._orders
+
+    @property
+    def mid_ticks(self) -> float | None:
+        """Mid price of a sound book."""
+        return self._market().mid_ticks if self._features.is_sound else None
+
     def fail(self, error: Exception) -> None:
         """Remember the first failure, pull all orders, stop trading; the runner raises it again."""
         self.failure = error
         self.cancel_all_orders(self._id)
+        self._observer.on_halt("exception")
         self.stop()

@@ -66,7 +66,11 @@ class CmmQuoter:
 
     def __init__(self, config: CmmConfig, break_even_ticks: float) -> None:
         self._c = config
-        self._cost = break_even_ticks + config.margin_ticks
+        self.charge(break_even_ticks)
+
+    def charge(self, break_even_ticks: float) -> None:
+        """From now on a fill costs this much, ticks."""
+        self._cost = break_even_ticks + self._c.margin_ticks
 
     def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
         assert forecast is not None

@@ -20,8 +20,12 @@ class State(IntEnum):
     CANCELLING = 3
 
 
+_ASKED = (State.SENT, State.CHANGING)
+
+
 class Order(msgspec.Struct):
-    """One working order by its client id; `blind` when it was placed where the feed shows no queue."""
+    """One working order by its client id; `blind` when it was placed where the feed shows no queue. `since_ns`
+    is when it was last sent, amended or cancelled by us."""
 
     key: Any
     side: int
@@ -29,6 +33,7 @@ class Order(msgspec.Struct):
     left: int
     state: State
     blind: bool
+    since_ns: int = 0
     filled: int = 0
 
 
@@ -52,8 +57,16 @@ class WorkingOrders:
         """Orders of a side that stand or are about to, and have no change under way."""
         return [o for o in self._orders.values() if o.side == side and o.state <= State.RESTING]
 
-    def sent(self, key: Any, side: int, price: int, size: int, blind: bool) -> None:
-        self._orders[key] = Order(key, side, price, size, State.SENT, blind)
+    def standing(self) -> tuple[tuple[int, int, bool], ...]:
+        """(side, price, whether a placement or amendment is unanswered) of everything that may still fill."""
+        return tuple([(o.side, o.price, o.state in _ASKED) for o in self._orders.values()])
+
+    def unanswered(self, before_ns: int) -> list[Order]:
+        """Orders that wait for the venue's word since before a time: what became of them is unknown."""
+        return [o for o in self._orders.values() if o.state != State.RESTING and o.since_ns < before_ns]
+
+    def sent(self, key: Any, side: int, price: int, size: int, blind: bool, now_ns: int = 0) -> None:
+        self._orders[key] = Order(key, side, price, size, State.SENT, blind, now_ns)
         self.exposure.orders += 1
         self._shift(side, size)
 

@@ -142,7 +142,7 @@ def test_a_forecast_that_is_not_finite_pulls_the_quotes(
     monkeypatch.setattr(BookFeatures, "on_book", poisoned)
     monkeypatch.setattr(BookFeatures, "sigma_ticks", property(lambda self: 3.0))
     episode = run_day(*sim, Plan(CONFIG, "cmm", SHIPPED, None))
-    assert episode.counts["pulled_no_forecast"] > 0
+    assert episode.counts["model_not_finite"] > 0
     assert np.isnan(episode.tape.forecasts[:, 0]).any()
 
 

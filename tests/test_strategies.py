@@ -13,7 +13,7 @@ from models.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.intensity import fit_intensity
 from strategies.ladder import LadderBuilder, LadderConfig
-from strategies.limits import LimitsConfig, admit
+from strategies.limits import Gate, LimitsConfig, stand
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
     CmmConfig,
@@ -184,8 +184,9 @@ def test_limits_hold_even_if_every_resting_order_fills_at_once(events: list[tupl
     for kind, pick, size, buy in events:
         live = orders.all()
         if kind == "quote":
-            wanted = [Action(Kind.PLACE, BID if buy else ASK, 100, size, -1) for _ in range(1 + pick % 4)]
-            for action in admit(wanted, orders.exposure, 100.0, config)[0]:
+            side = BID if buy else ASK
+            wanted = [Action(Kind.PLACE, side, 100 - i if buy else 101 + i, size, -1) for i in range(1 + pick % 4)]
+            for action in Gate(config).admit(wanted, stand(orders.exposure, orders.standing()), 100.0)[0]:
                 key += 1
                 orders.sent(key, action.side, action.price, action.size, False)
         elif live and kind == "fill":
@@ -203,9 +204,9 @@ def test_limits_hold_even_if_every_resting_order_fills_at_once(events: list[tupl
 def test_limits_refuse_prices_beyond_the_collar() -> None:
     config = LimitsConfig(price_collar_bps=100)
     wanted = [Action(Kind.PLACE, BID, price, 1, -1) for price in (9_950, 9_800)]
-    admitted, bound = admit(wanted, WorkingOrders().exposure, 10_000.0, config)
+    admitted, bound = Gate(config).admit(wanted, stand(WorkingOrders().exposure), 10_000.0)
     assert [a.price for a in admitted] == [9_950]
-    assert bound == 1
+    assert bound == {"collar_mid": 1}
 
 
 def test_a_fill_that_arrives_after_its_cancel_was_sent_counts() -> None:

@@ -28,6 +28,7 @@ from models.features import FeatureSpec
 from models.predictor import Forecast
 from strategies.differ import DifferConfig
 from strategies.feed import Feed
+from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.maker import MakerConfig, MarketMaker
@@ -95,6 +96,7 @@ def fills(
         LadderConfig(levels=levels, size_lots=size, size_step_lots=0),
         DifferConfig(),
         LimitsConfig(max_position_lots=100, max_order_lots=100),
+        GuardConfig(),
         0.0,
         [(day.start_ns, day.end_ns + S)],
     )

@@ -1,0 +1,1 @@
+"""Paper and live trading: the maker of the backtest against a running market."""

@@ -1,0 +1,97 @@
+"""The desk's line, keys from the environment, and what every end of a run does: cancel and verify."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import NamedTuple
+
+import aiohttp
+
+from engine.config import ConfigError, LiveConfig
+from engine.live.store import Store
+from venues.adapters_config import urls
+from venues.bybit import BybitDesk
+from venues.contracts import Contract
+from venues.desk import Desk, DeskError, VenueFill
+
+_OVERLAP_NS = 600_000_000_000
+_QUIET = 2  # looks in a row at which nothing rests
+
+
+class Keys(NamedTuple):
+    """Credentials; they live in memory only."""
+
+    key: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Keys(…)"
+
+
+def keys(config: LiveConfig) -> Keys:
+    """Read the venue's keys from the environment."""
+    names = [f"CMM_{config.venue.upper()}_{part}" for part in ("KEY", "SECRET")]
+    found = [os.environ.get(name, "") for name in names]
+    for name, value in zip(names, found, strict=True):
+        if not value:
+            raise ConfigError(f"{name}: not set in the environment; keys are read from nowhere else")
+    return Keys(*found)
+
+
+def make_desk(config: LiveConfig, contract: Contract, credentials: Keys, timeout_s: float = 3.0) -> Desk:
+    """Open the desk's line."""
+    if contract.exchange != config.venue.upper():
+        raise ConfigError(
+            f"instrument {contract.id}: live.venue {config.venue} trades instruments of {config.venue.upper()}"
+        )
+    return BybitDesk(contract, *credentials, urls(config.environment, config.base_url)[0], timeout_s)
+
+
+class Wound(NamedTuple):
+    """What was found when all had been cancelled."""
+
+    resting: int | None
+    """Orders that still rest; None where the venue did not say."""
+    cancels: int
+    seconds: float
+
+
+async def cancel_everything(desk: Desk, within_s: float) -> Wound:
+    """Cancel until the venue says, more than once, that nothing rests."""
+    started, quiet, tries, resting = time.monotonic(), 0, 0, None
+    while time.monotonic() - started < within_s:
+        try:
+            if not quiet:
+                tries += 1
+                await desk.cancel_all()
+            resting = len(await desk.open_orders())
+            quiet = quiet + 1 if resting == 0 else 0
+            if quiet == _QUIET:
+                return Wound(0, tries, time.monotonic() - started)
+        except (DeskError, aiohttp.ClientError, OSError):
+            quiet, resting = 0, None
+        await asyncio.sleep(0.15)
+    return Wound(resting, tries, time.monotonic() - started)
+
+
+async def recover_fills(desk: Desk, store: Store) -> list[VenueFill]:
+    """Bring the store up to what the venue lists; return what it had not known."""
+    since = store.last_fill_ns()
+    if since is None:
+        since = int(store.get("since_ns") or time.time_ns())
+        store.put("since_ns", str(since))
+    return store.recover(await desk.fills(since - _OVERLAP_NS))
+
+
+async def flatten(desk: Desk, max_loss_bps: float, touch: float) -> int:
+    """Close the position by one order that loses at most so much against a price; return what is left, lots."""
+    lots = await desk.position_lots()
+    if lots:
+        away = max_loss_bps * 1e-4 * touch
+        limit = int(touch - away) if lots > 0 else int(touch + away) + 1
+        await desk.flatten(lots, limit)
+        await asyncio.sleep(0.3)
+        lots = await desk.position_lots()
+    return lots

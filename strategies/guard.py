@@ -1,0 +1,296 @@
+"""The guard: what keeps the maker from quoting, or stops it for good. Pure: time comes in with each call.
+
+Each part answers one question and has no memory besides what its docstring names, so that all of it
+is tested without an engine. Before each single action stand the limits (`strategies.limits`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from models.predictor import Forecast
+from strategies.values import ASK, BID
+
+_NS = 1_000_000_000
+
+type Positive = Annotated[float, Meta(gt=0)]
+type Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class DataGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When market data are not to be trusted.
+
+    Parameters
+    ----------
+    stale_s : float
+        Quotes are pulled after this long without an update.
+    max_lag_ms : float, optional
+        And while updates arrive this much later than the fastest one so far did.
+    healthy_s : float
+        How long all has to be well before quoting again.
+    sequence : str
+        `contiguous`: a book update that skips a sequence number is a gap, healed by a snapshot only;
+        `rising`: sequence numbers never fall; `ignore`.
+
+    """
+
+    stale_s: Positive = 5.0
+    max_lag_ms: Positive | None = None
+    healthy_s: Annotated[float, Meta(ge=0)] = 1.0
+    sequence: Literal["contiguous", "rising", "ignore"] = "ignore"
+
+
+class ModelGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a forecast is not to be used, and what then.
+
+    Parameters
+    ----------
+    fallback : str
+        `pull` takes the quotes away; `wide` quotes symmetrically at a distance.
+    wide_ticks, wide_sigmas : float
+        That distance: the larger of the two, ticks and sigmas of the mid over the horizon.
+    min_confidence : float
+        Agreement of the students below which a forecast is not used.
+    max_outside : int, optional
+        Features that may lie outside their training range; looked at once a second.
+    deadline_ms : float, optional
+        A forecast that took longer is not used. Of no effect in a backtest, which knows no wall clock.
+
+    """
+
+    fallback: Literal["pull", "wide"] = "pull"
+    wide_ticks: Positive = 10.0
+    wide_sigmas: Positive = 3.0
+    min_confidence: Share = 0.0
+    max_outside: Annotated[int, Meta(ge=0)] | None = None
+    deadline_ms: Positive | None = None
+
+
+class MoneyGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When to stop for good: amounts in settlement currency over a trading day, null for no limit.
+
+    Parameters
+    ----------
+    loss_budget : float, optional
+        PnL after fees, marked to mid, never falls below minus this.
+    max_drawdown : float, optional
+        Nor below the day's highest by this.
+    warn_share : float
+        An alarm goes out when this share of either is used.
+
+    """
+
+    loss_budget: Positive | None = None
+    max_drawdown: Positive | None = None
+    warn_share: Share = 0.8
+
+
+class FillGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Repeated fills: `fills` on one side within `within_s`, while that side's best quote did not move,
+    pause it for `pause_s`. Null switches it off."""
+
+    fills: Annotated[int, Meta(ge=1)] | None = None
+    within_s: Positive = 1.0
+    pause_s: Positive = 5.0
+
+
+class GuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All parts of the guard."""
+
+    data: DataGuardConfig = DataGuardConfig()
+    model: ModelGuardConfig = ModelGuardConfig()
+    money: MoneyGuardConfig = MoneyGuardConfig()
+    fills: FillGuardConfig = FillGuardConfig()
+
+
+class DataGuard:
+    """Whether the book can be quoted on.
+
+    Remembers the last update, its sequence number, the least lag and since when all has been well.
+    """
+
+    def __init__(self, config: DataGuardConfig) -> None:
+        self._c = config
+        self._lag_ns = config.max_lag_ms * 1e6 if config.max_lag_ms is not None else float("inf")
+        self._least: int | None = None
+        self._last_ns = 0
+        self._sequence: int | None = None
+        self._gap = False
+        self._ill_since: str = ""
+        self._well_from = 0
+        self.lag_ns = 0
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether updates were lost: the book is wrong until it is sent whole."""
+        return self._gap
+
+    def on_book(self, ts_ns: int, ts_event: int, sequence: int, clear: bool, bid: int, ask: int) -> str:
+        """Take a book update, with best prices in ticks (0 for an empty side); return what is wrong, or ''."""
+        lag = ts_ns - ts_event
+        if self._least is None or lag < self._least:
+            self._least = lag
+        self.lag_ns = lag - self._least
+        if self._c.sequence != "ignore":
+            self._follow(sequence, clear)
+        self._last_ns = ts_ns
+        if self._gap:
+            problem = "gap"
+        elif not bid or not ask:
+            problem = "one_sided"
+        elif bid >= ask:
+            problem = "crossed"
+        elif self.lag_ns > self._lag_ns:
+            problem = "lagging"
+        else:
+            problem = ""
+        return self._judge(problem, ts_ns)
+
+    def on_time(self, now_ns: int) -> str:
+        """Time passes without an update; return what is wrong, or ''."""
+        if now_ns - self._last_ns > self._c.stale_s * _NS:
+            return self._judge("stale", now_ns)
+        return ""
+
+    def _judge(self, problem: str, now_ns: int) -> str:
+        if problem:
+            self._ill_since, self._well_from = problem, 0
+            return problem
+        if not self._ill_since:
+            return ""
+        if not self._well_from:
+            self._well_from = now_ns
+        if now_ns - self._well_from < self._c.healthy_s * _NS:
+            return "recovering"
+        self._ill_since = ""
+        return ""
+
+    def _follow(self, sequence: int, clear: bool) -> None:
+        last, self._sequence = self._sequence, sequence
+        if clear or last is None:
+            self._gap = False
+        elif sequence < last or (self._c.sequence == "contiguous" and sequence > last + 1):
+            self._gap = True
+
+
+class ModelGuard:
+    """Whether a forecast may be used; remembers only what the last look at the features' range said."""
+
+    def __init__(self, config: ModelGuardConfig) -> None:
+        self.config = config
+        self._deadline_ns = config.deadline_ms * 1e6 if config.deadline_ms is not None else float("inf")
+        self._outside = 0
+        self.broken = ""
+        """Set from outside where the artifact itself is no longer what it was."""
+
+    def range_checked(self, outside: int) -> None:
+        """Take how many features lay outside their training range."""
+        self._outside = outside
+
+    def fault(self, forecast: Forecast | None, took_ns: int) -> str:
+        """What is wrong with a forecast (None where it was not finite) that took so long, or ''."""
+        if self.broken:
+            return self.broken
+        if forecast is None:
+            return "not_finite"
+        if took_ns > self._deadline_ns:
+            return "deadline"
+        if not forecast.confidence >= self.config.min_confidence:
+            return "confidence"
+        if self.config.max_outside is not None and self._outside > self.config.max_outside:
+            return "out_of_range"
+        return ""
+
+
+class MoneyGuard:
+    """Loss budget and drawdown of one trading day; remembers the day's highest PnL."""
+
+    def __init__(self, config: MoneyGuardConfig, peak: float = 0.0) -> None:
+        self._c = config
+        self.peak = max(peak, 0.0)
+        self.used = 0.0
+        """Largest share of either limit in use."""
+
+    def check(self, pnl: float) -> str:
+        """Take the day's PnL; return the limit that it breaks, or ''. Not a number breaks both."""
+        c = self._c
+        if c.loss_budget is None and c.max_drawdown is None:
+            return ""
+        if math.isnan(pnl):
+            return "unknown_pnl"
+        self.peak = max(self.peak, pnl)
+        loss = -pnl / c.loss_budget if c.loss_budget is not None else 0.0
+        drawdown = (self.peak - pnl) / c.max_drawdown if c.max_drawdown is not None else 0.0
+        self.used = max(loss, drawdown, 0.0)
+        return "loss_budget" if loss >= 1.0 else "drawdown" if drawdown >= 1.0 else ""
+
+    @property
+    def warns(self) -> bool:
+        """Whether the alarm share is in use."""
+        return self.used >= self._c.warn_share
+
+
+class FillGuard:
+    """Pauses a side that is run over; remembers by side recent fills, the best quote, the end of a pause."""
+
+    def __init__(self, config: FillGuardConfig) -> None:
+        self._c = config
+        self._fills: tuple[deque[int], ...] = (deque(), deque(), deque())
+        self._until, self._best = [0, 0, 0], [0, 0, 0]
+        self.counts: Counter[int] = Counter()
+
+    def on_fill(self, side: int, ts_ns: int) -> bool:
+        """Take a fill; return whether it pauses its side."""
+        c, recent = self._c, self._fills[side]
+        if c.fills is None:
+            return False
+        recent.append(ts_ns)
+        while recent and recent[0] < ts_ns - c.within_s * _NS:
+            recent.popleft()
+        if len(recent) < c.fills:
+            return False
+        recent.clear()
+        self._until[side] = ts_ns + round(c.pause_s * _NS)
+        self.counts[side] += 1
+        return True
+
+    def quoted(self, side: int, best: int) -> None:
+        """A side is quoted from a best price (ticks) on; where that moved, fills count anew."""
+        if best != self._best[side]:
+            self._best[side] = best
+            self._fills[side].clear()
+
+    def is_paused(self, side: int, now_ns: int) -> bool:
+        return now_ns < self._until[side]
+
+    def paused(self, now_ns: int) -> tuple[bool, bool]:
+        """Whether bids and asks are paused."""
+        return self.is_paused(BID, now_ns), self.is_paused(ASK, now_ns)
+
+
+class MessageBudget:
+    """A bucket of messages that holds one second's worth; remembers its level and when it was filled."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._level = per_s or 0.0
+        self._at = 0
+
+    def left(self, now_ns: int) -> float:
+        """Messages that may go out now."""
+        if self._per_s is None:
+            return float("inf")
+        if now_ns > self._at:
+            self._level = min(self._per_s, self._level + self._per_s * (now_ns - self._at) / _NS)
+            self._at = now_ns
+        return self._level
+
+    def spend(self, messages: int) -> None:
+        """Messages went out; cancels may overdraw it."""
+        if self._per_s is not None:
+            self._level -= messages
