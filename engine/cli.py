@@ -333,6 +333,23 @@ def exchange(
     commands.exchange(config, port, seed, replay, dates, speed, cash)
 
 
+@main.command()
+@click.option("--faults", help="Some of them: a,b [all].")
+@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Of each fault.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="At once.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for logs, stores and journals of each try.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@configured
+def drill(
+    config: Config, faults: str | None, tries: int, jobs: int, seed: int, keep: Path | None, as_json: bool
+) -> None:
+    """Let everything go wrong at a loopback exchange, and see whether the trader ends safe each time."""
+    from engine.live import commands
+
+    sys.exit(commands.drill(config, faults, tries, jobs, seed, keep, as_json))
+
+
 @main.command("replay-journal")
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Decide each decision again and compare.")

@@ -21,6 +21,9 @@ from venues.contracts import Contract
 from venues.desk import DeskError, RestingOrder, VenueFill, VenuePosition, VenueTerms
 from venues.events import ASK, BID
 
+FLATTEN = "FLAT-"
+"""How client ids of the desk's closing orders begin."""
+
 _WINDOW_MS = 5000
 _WEEK_MS = 7 * 86_400_000 - 1000
 _PING_S = 10.0
@@ -142,6 +145,7 @@ class BybitDesk:
                 "category": "linear", "symbol": self._symbol, "side": "Sell" if lots > 0 else "Buy",
                 "orderType": "Limit", "qty": format(abs(lots) * self._contract.terms.lot, "f"),
                 "price": format(limit * self._contract.terms.tick, "f"), "timeInForce": "IOC", "reduceOnly": True,
+                "orderLinkId": f"{FLATTEN}{time.time_ns()}",
             },
         )  # fmt: skip
 

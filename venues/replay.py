@@ -131,10 +131,10 @@ class Replay(MarketDataClient):
         self._done(None)
 
     async def _stream(self) -> None:
-        clock, sent = self._replay_clock, 0
+        clock = self._replay_clock
         clock.start()
         check: int | None = None
-        for event in self._events():
+        for sent, event in enumerate(self._events(), start=1):
             ts = event.ts_init
             if check is None:
                 check = ts + _SECOND
@@ -147,7 +147,6 @@ class Replay(MarketDataClient):
             self._market(event)
             await self._settled()
             self._handle_data(event)
-            sent += 1
             await self._until(lambda: self._taken() >= sent)  # noqa: B023
             await self._settled()
             if sent % 512 == 0:

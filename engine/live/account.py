@@ -12,7 +12,7 @@ import aiohttp
 from engine.config import ConfigError, LiveConfig
 from engine.live.store import Store
 from venues.adapters_config import urls
-from venues.bybit import BybitDesk
+from venues.bybit import FLATTEN, BybitDesk
 from venues.contracts import Contract
 from venues.desk import Desk, DeskError, VenueFill
 
@@ -95,3 +95,8 @@ async def flatten(desk: Desk, max_loss_bps: float, touch: float) -> int:
         await asyncio.sleep(0.3)
         lots = await desk.position_lots()
     return lots
+
+
+def is_ours(link_id: str) -> bool:
+    """Whether an order's client id is one of the trader's or of the desk's own."""
+    return link_id.startswith(("O-", FLATTEN))

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -40,12 +41,12 @@ class Alarms:
         """Raise an alarm."""
         alarm = {"ts_ns": time.time_ns(), "source": self._source, "kind": kind, "text": text}
         line = msgspec.json.encode(alarm)
-        print(f"ALARM {kind}: {text}", flush=True)
+        _say(f"ALARM {kind}: {text}")
         try:
             with self._path.open("ab") as handle:
                 handle.write(line + b"\n")
         except OSError as error:  # a full disk must not keep the alarm from going out
-            print(f"ALARM log: {self._path}: {error.strerror}", flush=True)
+            _say(f"ALARM log: {self._path}: {error.strerror}")
         if self._thread is not None:
             self._queue.put(line)
 
@@ -64,4 +65,10 @@ class Alarms:
                     with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
                         break
                 except OSError as error:
-                    print(f"ALARM webhook: try {attempt + 1} of {_TRIES}: {error}", flush=True)
+                    _say(f"ALARM webhook: try {attempt + 1} of {_TRIES}: {error}")
+
+
+def _say(line: str) -> None:
+    """Print, if there is somewhere to print to."""
+    with suppress(OSError):
+        print(line, flush=True)

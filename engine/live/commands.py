@@ -7,6 +7,7 @@ import datetime as dt
 import secrets
 import time
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,11 @@ def live(config: Config, instrument: str, as_json: bool) -> int:
     except HaltedError as error:
         click.echo(f"error: {error}", err=True)
         return int(Exit.HALTED)
-    if as_json:
-        click.echo(msgspec.json.encode(report))
-    else:
-        show_report(report)
+    with suppress(OSError):  # the exit code must not depend on where we print to
+        if as_json:
+            click.echo(msgspec.json.encode(report))
+        else:
+            show_report(report)
     return report.exit
 
 
@@ -215,3 +217,35 @@ def replay_journal(path: Path, verify: bool, artifact_folder: Path | None, as_js
         for difference in verdict.differences[:10]:
             click.echo(f"line {difference.line}: {difference.what}")
     return 1 if verdict.differences else 0
+
+
+def drill(
+    config: Config, faults: str | None, tries: int, jobs: int, seed: int, keep: Path | None, as_json: bool
+) -> int:
+    """Run the fault campaign; 1 where a try did not survive."""
+    import tempfile
+
+    from engine.live import drill as drilling
+
+    names = list(drilling.FAULTS) if faults is None else [name.strip() for name in faults.split(",")]
+    for name in names:
+        if name not in drilling.FAULTS:
+            raise ConfigError(f"--faults {name}: unknown; known are {', '.join(drilling.FAULTS)}")
+    with tempfile.TemporaryDirectory(prefix="cmm-drill-") as scratch, console.bar("drilling") as update:
+        folder = Path(scratch) if keep is None else keep
+
+        def tell(result: drilling.Result, share: float) -> None:
+            update(result.fault, share)
+            if not result.survived:
+                console.stderr.print(
+                    f"{result.fault} (seed {result.seed}): {'; '.join(result.why)}", markup=False, highlight=False
+                )
+
+        results = asyncio.run(drilling.drill(folder, names, tries, jobs, seed, config, tell))
+    summaries = drilling.summarise(results)
+    if as_json:
+        click.echo(msgspec.json.encode({"faults": summaries, "tries": results}))
+    else:
+        rows = [[s.fault, s.tries, s.survived, s.worst_s] for s in summaries]
+        console.stdout.print(console.table("drill", ["fault", "tries", "survived", "worst time to safe, s"], rows))
+    return 0 if all(r.survived for r in results) else 1

@@ -21,7 +21,7 @@ from engine.backtest import Plan, make_instrument, make_predictor, make_quoter
 from engine.config import SHIPPED, Config, ConfigError
 from engine.fees import FeeSchedule, fees_of
 from engine.live import checklist
-from engine.live.account import Keys, Wound, cancel_everything, flatten, keys, make_desk, recover_fills
+from engine.live.account import Keys, Wound, cancel_everything, flatten, is_ours, keys, make_desk, recover_fills
 from engine.live.alarms import Alarms
 from engine.live.errors import Exit, HaltedError
 from engine.live.journal import Header, Journal
@@ -391,9 +391,16 @@ def _run(
     if error is not None:
         raise error
     trader = Trader(plan, contract, state, load(plan), price)
+    with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
+        return _trade(trader, config, contract, credentials, state)
+
+
+def _trade(trader: Trader, config: Config, contract: Contract, credentials: Keys, state: StateFolder) -> Report:
     watchdog = _start_watchdog(config, contract, state)
     try:
         _await_watchdog(config, state, watchdog)
+        if trader.stopper.asked.is_set():
+            raise ConfigError("stopped before trading began")
         builder = make_builder(live=True)
         adapter = msgspec.structs.replace(
             getattr(config.adapters, config.live.venue), environment=config.live.environment,
@@ -403,9 +410,11 @@ def _run(
         builder = add_bybit_execution(builder, config.live.environment, config.live.base_url, *credentials)
         trader.beat()
         node = builder.build()
+        trader.stopper.bind(node)
         node.add_strategy(trader.maker)
-        with trader.stopper.watch(node, only_ask=True):
-            node.run()
+        node.run()
+        if not trader.maker.halted and trader.maker.failure is None:
+            trader.stop_for("node_ended")  # Nautilus stopped by itself, on an error of its own
     except Exception as failure:
         trader.maker.failure = trader.maker.failure or failure
     return _wind_up(trader, config, contract, credentials, state, watchdog)
@@ -459,7 +468,7 @@ def _wind_up(
     if maker.failure is not None:
         trader.reason = trader.reason or "exception"
         latch(state, trader.alarms, "exception", trader.detail())
-    trader.reason = trader.reason or "stopped"
+    trader.reason = trader.reason or "signal"
     wound, recovered, venue_position = asyncio.run(_close_account(trader, config, contract, credentials))
     totals = trader.store.totals()
     position = totals.position + int(trader.store.get("start_position") or 0)
@@ -470,7 +479,7 @@ def _wind_up(
     elif latched is not None:
         code = Exit.HALTED
     else:
-        code = Exit.OK if trader.reason in ("signal", "stopped") else Exit.STOPPED
+        code = Exit.OK if trader.reason == "signal" else Exit.STOPPED
     if venue_position is not None and abs(venue_position - position) > config.live.tolerance_lots:
         latch(state, trader.alarms, "drift", f"{venue_position} lots at the venue, {position} by our fills")
         trader.alarms.raise_("drift", f"{contract.id}: {venue_position} lots at the venue, {position} by our fills")
@@ -502,6 +511,11 @@ async def _close_account(
             if config.live.flatten.enabled and trader.reason != "signal" and trader.maker.mid_ticks is not None:
                 await flatten(desk, config.live.flatten.max_loss_bps, trader.maker.mid_ticks)
             found = await recover_fills(desk, trader.store)
+            foreign = [fill.trade_id for fill in found if not is_ours(fill.link_id)]
+            if foreign:
+                latch(
+                    trader.state, trader.alarms, "foreign_fill", f"trades that are not ours: {', '.join(foreign[:5])}"
+                )
             return wound, len(found), await desk.position_lots()
         except (DeskError, sqlite3.Error) as error:  # what is missing is learnt at the next start
             trader.alarms.raise_("unsettled", str(error))

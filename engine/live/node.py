@@ -71,21 +71,39 @@ class Stopper:
         if self._node is not None:
             self._node.handle().stop()
 
-    @contextmanager
-    def watch(self, node: LiveNode, only_ask: bool = False) -> Iterator[None]:
-        """While the block runs, signals and the time stop the node, or only set `asked`."""
+    def bind(self, node: LiveNode | None) -> None:
+        """The node that `stop` stops."""
         self._node = node
+
+    @contextmanager
+    def watch(self, node: LiveNode) -> Iterator[None]:
+        """While the block runs, signals and the time stop the node."""
+        self.bind(node)
         timer = threading.Timer(self._after_s, self.stop) if self._after_s else None
-        on_signal = (lambda *_: self.asked.set()) if only_ask else self.stop
-        before = {s: signal.signal(s, on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         if timer is not None:
             timer.daemon = True
             timer.start()
         try:
-            yield
+            with self.signals():
+                yield
         finally:
             if timer is not None:
                 timer.cancel()
+            self.bind(None)
+
+    @contextmanager
+    def signals(self, only_ask: bool = False) -> Iterator[None]:
+        """While the block runs, SIGTERM and SIGINT stop the node, or only set `asked`."""
+
+        def on_signal(*_: Any) -> None:
+            if only_ask:
+                self.asked.set()
+            else:
+                self.stop()
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self._node = None

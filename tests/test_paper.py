@@ -1,0 +1,117 @@
+"""Paper trading: a replayed recording through a live node against the backtest of the same day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.backtest import Plan, run_day
+from engine.config import SHIPPED, Config, ConfigError, DelayConfig, LatencyConfig, QueueConfig, VenueConfig
+from engine.live.journal import read, verify
+from engine.live.paper_run import replay_day
+from models.recalibrate_config import RecalibrateConfig
+from venues.catalog import Catalog, Day
+from venues.contracts import ContractTable
+from venues.importer import import_events
+from venues.simulator import simulate
+
+pytestmark = pytest.mark.xdist_group("live")
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalog, Day]:
+    """Three minutes of simulated market."""
+    catalog = Catalog(tmp_path_factory.mktemp("paper") / "data", ContractTable())
+    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
+    done = import_events(catalog, simulate(11, 180.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
+    return catalog, done.days[0]
+
+
+def config(latency_ms: float = 2.0, **parts: object) -> Config:
+    delays = LatencyConfig(decision=DelayConfig(ms=0.1), order=DelayConfig(ms=latency_ms))
+    return msgspec.structs.replace(Config(), venue=VenueConfig(latency=delays), **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("queue", ["pessimistic", "power"])
+def test_as_fast_as_it_goes_paper_is_the_backtest(market: tuple[Catalog, Day], tmp_path: Path, queue: str) -> None:
+    """No clock stands between them: forecasts to the bit, the same fills, the same money."""
+    plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model=queue))  # type: ignore[arg-type]
+    there = run_day(*market, plan)
+    here = replay_day(*market, plan, 0.0, tmp_path / "journal.jsonl")
+    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
+    assert here.tape.actions == there.tape.actions
+    assert len(there.tape.fills) > 10
+    assert here.tape.fills == there.tape.fills
+    assert here.venue_net == pytest.approx(there.venue_net, abs=0.01 * (1 + len(there.tape.fills)))
+    here.check_identity()
+    verdict = verify(tmp_path / "journal.jsonl")
+    assert (verdict.differences, verdict.torn) == ([], False)
+    assert verdict.decisions == sum(np.isfinite(here.tape.forecasts[:, 0]))
+
+
+def test_against_the_clock_only_what_it_explains_differs(market: tuple[Catalog, Day]) -> None:
+    """At 30 times the speed each millisecond that this machine takes is 30 in the market.
+
+    Forecasts stay the same to the bit. Fills lie between those of backtests whose commands take the
+    configured time and those whose commands take much longer, give or take a few.
+    """
+    plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model="pessimistic"))
+    slow = msgspec.structs.replace(plan, config=config(latency_ms=250.0))
+    there, late = run_day(*market, plan), run_day(*market, slow)
+    here = replay_day(*market, plan, 30.0, None)
+    np.testing.assert_array_equal(here.tape.forecasts[:, :3], there.tape.forecasts[:, :3])
+    counts = sorted([len(there.tape.fills), len(late.tape.fills)])
+    slack = 5 + counts[1] // 4
+    assert counts[0] - slack <= len(here.tape.fills) <= counts[1] + slack
+    same = Counter((f.side, f.price_ticks) for f in here.tape.fills) & Counter(
+        (f.side, f.price_ticks) for f in there.tape.fills
+    )
+    assert sum(same.values()) >= 0.5 * len(there.tape.fills)
+    here.check_identity()
+
+
+def test_a_journal_that_was_touched_does_not_verify(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    replay_day(*market, Plan(config(), "foic", None, None, QueueConfig(model="pessimistic")), 0.0, path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    header, rows = read(path)
+    chosen = next(i for i, line in enumerate(rows, start=1) if line is not None and line.actions)
+    assert header.quoter == "foic"
+    row = msgspec.json.decode(lines[chosen])
+    row[11][0][2] += 1  # the price of an action
+    touched = tmp_path / "touched.jsonl"
+    touched.write_bytes(b"".join([*lines[:chosen], msgspec.json.encode(row) + b"\n", *lines[chosen + 1 :]]))
+    (difference,) = verify(touched).differences
+    assert (difference.line, difference.what[:7]) == (chosen + 1, "actions")
+    row = msgspec.json.decode(lines[chosen])
+    row[4 - 1][0] += 1  # the market it was made of
+    touched.write_bytes(b"".join([*lines[:chosen], msgspec.json.encode(row) + b"\n"]))
+    assert len(verify(touched).differences) == 1
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(b"".join(lines[:10]) + lines[10][:50])
+    assert verify(torn).torn
+    assert verify(torn).decisions == 9
+    torn.write_bytes(b"".join(lines[:3]) + b"{\n" + lines[3])
+    with pytest.raises(ConfigError, match="line 4: damaged"):
+        verify(torn)
+    torn.write_text("a,b\n")
+    with pytest.raises(ConfigError, match="no journal"):
+        verify(torn)
+
+
+@pytest.mark.parametrize(
+    ("changes", "queue", "words"),
+    [
+        ({}, "nautilus", "paper venue does not host it"),
+        ({"model": msgspec.structs.replace(Config().model, recalibrate=RecalibrateConfig(enabled=True))}, "power", "recalibrate"),
+    ],
+)  # fmt: skip
+def test_what_paper_cannot_do_is_refused(market: tuple[Catalog, Day], changes: dict, queue: str, words: str) -> None:
+    plan = Plan(config(**changes), "cmm", SHIPPED, None, QueueConfig(model=queue))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=words):
+        replay_day(*market, plan, 0.0, None)
