@@ -1,10 +1,10 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [blindness] [teacher]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [blindness] [teacher] [wire] [endurance]`."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import blindness, imports, latency, memory, rate, teacher
+from benchmarks import blindness, endurance, imports, latency, memory, rate, teacher, wire
 
 ALL = {
     "latency": latency.main,
@@ -13,6 +13,8 @@ ALL = {
     "memory": memory.main,
     "blindness": blindness.main,
     "teacher": teacher.main,
+    "wire": wire.main,
+    "endurance": endurance.main,
 }
 
 for name in sys.argv[1:] or ALL:

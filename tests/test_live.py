@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -39,6 +43,39 @@ def test_drill(fault: str, tmp_path: Path) -> None:
     assert result.why == []
     assert result.survived
     assert result.safe_s < 20
+
+
+@pytest.mark.xdist_group("live")
+def test_paper_on_public_data_of_an_exchange(tmp_path: Path) -> None:
+    """Both commands as a user runs them: `cmm exchange`, and `cmm paper` on its public streams."""
+    quick = tmp_path / "artifact"
+    drill.quick_artifact(quick)
+    log = tmp_path / "exchange.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", "exchange", "--speed", "4"], stdout=out, stderr=out
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while "http://" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        url = log.read_text().split()[-1]
+        settings = [f"model.artifact={quick}", "fees.scenario=zero", "strategy.cmm.spread_share=0.2"]
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli", "paper", "--venue", "bybit", "--instrument", BTC, "--base-url", url,
+             "--minutes", "0.15", "--json", *(part for s in settings for part in ("--set", s))],
+            cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout.splitlines()[-1])
+        assert summary["total"]["order_actions"] > 10
+        (journal,) = tmp_path.glob("runs/*/journal.jsonl")
+        code, text = cmm("replay-journal", str(journal), "--verify", "--json")
+        assert (code, json.loads(text)["differences"]) == (0, [])
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 0
+    assert log.read_text().rstrip().endswith("closed")
 
 
 # ── store ─────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +177,7 @@ def cmm(*arguments: str) -> tuple[int, str]:
     [
         ([], "live.armed is false"),
         (["live.armed=true"], "set live.artifact_hash"),
-        (["live.armed=true", "live.artifact_hash=0000"], "live.artifact_hash is 0000"),
+        (["live.armed=true", "live.artifact_hash=beef"], "live.artifact_hash is beef"),
         (["live.armed=true"], "guard.money.loss_budget"),
         (["live.armed=true", "live.max_artifact_age_days=30"], "artifact age"),
         (["model.recalibrate.enabled=true"], "recalibration"),

@@ -45,6 +45,7 @@ def paper_replay(config: Config, instrument: str, dates: str | None, speed: floa
     """Replay recorded days through a live node and report as a backtest does."""
     from engine.live.paper_run import replay_day
 
+    config = _once(config)
     catalog = open_catalog(config)
     chosen = select.days(catalog, instrument, dates)
     if dates is None:
@@ -84,6 +85,7 @@ def paper_public(
         adapter = msgspec.structs.replace(getattr(config.adapters, venue), base_url=base_url)
         config = msgspec.structs.replace(config, adapters=msgspec.structs.replace(config.adapters, **{venue: adapter}))
     contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    config = _once(config)
     plan = plan_live(config)
     catalog = open_catalog(config)
     today = dt.datetime.now(dt.UTC).date()
@@ -101,6 +103,11 @@ def paper_public(
         return
     show_summary(summary)
     console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
+
+
+def _once(config: Config) -> Config:
+    """Paper trades once: other fees are reckoned on the same fills."""
+    return msgspec.structs.replace(config, backtest=msgspec.structs.replace(config.backtest, sensitivity="none"))
 
 
 def show_checklist(items: list[Item]) -> None:

@@ -504,7 +504,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "wild_model": (_model("wild"), "goes_on"),
     "failing_model": (_model("raises"), "latches"),
     "artifact_changed": (_artifact_changed, "goes_on"),
-    "disk_full": (_disk_full, "stops"),
+    "disk_full": (_disk_full, "stops_or_dies"),
     "sigterm": (_signal(signal.SIGTERM), "ends"),
     "sigint": (_signal(signal.SIGINT), "ends"),
     "kill_trader": (_signal(signal.SIGKILL), "dies"),
@@ -518,7 +518,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }
 """By name: what is done, and what has to follow. `goes_on`: the trader still runs; `stops`: it ends by
 itself; `latches`: so that nothing starts again; `ends`: with exit code 0; `dies`: it is killed and
-others clean up; `any`: it goes on or stops."""
+others clean up; `stops_or_dies`: either; `any`: it goes on or stops."""
 
 
 async def run_try(folder: Path, name: str, seed: int, quick: Path, quick_hash: str, base: Config) -> Result:
@@ -556,7 +556,11 @@ async def run_try(folder: Path, name: str, seed: int, quick: Path, quick_hash: s
         await _settle(t)
         alarm_s = min((at - began for at, _ in t.alarms if at >= began), default=None)
         alone = name in ("kill_both", "halt_dead")  # nobody is left to cry out
-        if expected in ("stops", "latches", "dies") and not alone and (alarm_s is None or alarm_s > safe_s + 5.0):
+        if (
+            expected in ("stops", "latches", "dies", "stops_or_dies")
+            and not alone
+            and (alarm_s is None or alarm_s > safe_s + 5.0)
+        ):
             t._break(f"no alarm within 5 s ({alarm_s})")
         code = t.trader.returncode if t.trader is not None else None
         return Result(name, seed, not t.broken, safe_s, code, _reason(t), t.broken, alarm_s)
@@ -595,6 +599,7 @@ async def _finish(t: Try, expected: str) -> None:
         return
     allowed = {
         "goes_on": {0}, "any": {0, 3, 4}, "stops": {3, 4}, "latches": {3}, "ends": {0}, "dies": {-9},
+        "stops_or_dies": {3, 4, -9},
     }[expected]  # fmt: skip
     if code not in allowed:
         t._break(f"exit code {code}: {t.tail()}")

@@ -14,6 +14,7 @@ from nautilus_trader.live import (
     LiveNode,
     LiveNodeBuilder,
     LiveNodeConfig,
+    LiveNodeHandle,
     LiveRiskEngineConfig,
 )
 from nautilus_trader.live.clients import DataClientFactory, ExecutionClientFactory
@@ -62,18 +63,18 @@ class Stopper:
 
     def __init__(self, after_s: float | None = None) -> None:
         self._after_s = after_s
-        self._node: LiveNode | None = None
+        self._handle: LiveNodeHandle | None = None  # a node itself must not be touched from another thread
         self.asked = threading.Event()
 
     def stop(self, *_: Any) -> None:
         """Ask the node to stop."""
         self.asked.set()
-        if self._node is not None:
-            self._node.handle().stop()
+        if self._handle is not None:
+            self._handle.stop()
 
     def bind(self, node: LiveNode | None) -> None:
         """The node that `stop` stops."""
-        self._node = node
+        self._handle = node.handle() if node is not None else None
 
     @contextmanager
     def watch(self, node: LiveNode) -> Iterator[None]:

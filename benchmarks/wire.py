@@ -1,0 +1,106 @@
+"""From book update to order, at the socket: the whole trader beside the same adapter with a strategy that does nothing.
+
+The exchange moves its book a few ticks and notes when the first order command that follows comes in.
+Between lie its own encoding, two socket hops, the adapter, Nautilus, and the strategy: features,
+forecast, ladder, guard, journal; or, beside it, one order sent blindly. Both run in turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.config import Config
+from engine.live import drill
+from venues.events import ASK, BID, BookUpdate
+
+_EVERY_S = 0.05
+_TURNS = 3
+
+
+class _Bench(drill.Try):
+    """A try whose market only ever moves up and down."""
+
+    samples: list[int]
+    _waiting = 0
+
+    def _configure(self, base: Config, table: Path, quick: Path, quick_hash: str) -> Config:
+        config = super()._configure(base, table, quick, quick_hash)
+        limits = msgspec.structs.replace(config.limits, max_messages_per_s=5_000.0)
+        return msgspec.structs.replace(config, limits=limits)
+
+    async def _feed(self) -> None:
+        self.samples = []
+        self.exchange.orders_per_s = 100_000
+        self.exchange.on_command = self._command
+        k = 0
+        while True:
+            k += 1
+            now, base = self.exchange.now_ns(), 10_000 + 6 * (k % 2)
+            levels = [(BID, base - i, 50) for i in range(8)] + [(ASK, base + 2 + i, 50) for i in range(8)]
+            self._waiting = time.perf_counter_ns()
+            await self.exchange.feed(BookUpdate("", now, now, levels, snapshot=True))
+            await asyncio.sleep(_EVERY_S)
+
+    def _command(self, op: str, at: int) -> None:
+        if self._waiting:
+            self.samples.append(time.perf_counter_ns() - self._waiting)
+            self._waiting = 0
+
+    async def start_naive(self) -> None:
+        """Start the strategy that does nothing but send one command an update."""
+        environment = {**os.environ, "CMM_BYBIT_KEY": drill._KEY, "CMM_BYBIT_SECRET": drill._SECRET}
+        (self.folder / "state").mkdir(exist_ok=True)
+        self._outputs.append(self.folder / "naive.log")
+        with self._outputs[-1].open("wb") as log:
+            self.trader = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "benchmarks.wire_naive",
+                self.exchange.url,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+
+
+async def _turn(folder: Path, is_naive: bool, samples: int, quick: Path, quick_hash: str) -> list[int]:
+    bench = _Bench(folder, 1, quick, quick_hash, Config())
+    try:
+        await bench.open()
+        await (bench.start_naive() if is_naive else bench.start())
+        if not await bench.until(lambda: len(bench.samples) > 100 or bench.has_ended(), 60.0) or bench.has_ended():
+            raise RuntimeError(f"no orders came: {bench.tail()}")
+        bench.samples.clear()
+        await bench.until(lambda: len(bench.samples) >= samples or bench.has_ended(), 120.0)
+        return list(bench.samples)
+    finally:
+        await bench.close()
+
+
+def main(samples: int = 300) -> None:
+    """Print p50 and p99 of both in microseconds, and their ratio."""
+    found: dict[str, list[int]] = {"one order, blindly": [], "the trader": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        quick = Path(scratch) / "artifact"
+        quick_hash = drill.quick_artifact(quick)
+        for turn in range(_TURNS):
+            for name, times in found.items():
+                folder = Path(scratch) / f"{turn}-{len(name)}"
+                times += asyncio.run(_turn(folder, name.startswith("one"), samples, quick, quick_hash))
+    print(f"book update to first order command at the exchange's socket, µs, {_TURNS} turns of {samples}")
+    print(f"{'':<22}{'n':>8}{'p50':>9}{'p99':>9}")
+    medians: list[Any] = []
+    for name, times in found.items():
+        p50, p99 = np.quantile(np.array(times) / 1e3, [0.5, 0.99])
+        medians.append(p50)
+        print(f"{name:<22}{len(times):>8,}{p50:>9.0f}{p99:>9.0f}")
+    print(f"ratio of the medians: {medians[1] / medians[0]:.2f}")
