@@ -20,13 +20,14 @@ import numpy as np
 
 from engine.config import Config
 from engine.live import drill
+from engine.live.drill_try import KEY, SECRET, Try
 from venues.events import ASK, BID, BookUpdate
 
 _EVERY_S = 0.05
 _TURNS = 3
 
 
-class _Bench(drill.Try):
+class _Bench(Try):
     """A try whose market only ever moves up and down."""
 
     samples: list[int]
@@ -57,10 +58,10 @@ class _Bench(drill.Try):
 
     async def start_naive(self) -> None:
         """Start the strategy that does nothing but send one command an update."""
-        environment = {**os.environ, "CMM_BYBIT_KEY": drill._KEY, "CMM_BYBIT_SECRET": drill._SECRET}
+        environment = {**os.environ, "CMM_BYBIT_KEY": KEY, "CMM_BYBIT_SECRET": SECRET}
         (self.folder / "state").mkdir(exist_ok=True)
-        self._outputs.append(self.folder / "naive.log")
-        with self._outputs[-1].open("wb") as log:
+        self.outputs.append(self.folder / "naive.log")
+        with self.outputs[-1].open("wb") as log:
             self.trader = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main
-from engine.config import Config
+from engine.config import Config, ConfigError
 from engine.live import drill
 from engine.live.alarms import Alarms
 from engine.live.state import Heartbeat, StateFolder
@@ -102,7 +102,7 @@ def test_a_fill_counts_once_however_often_it_is_told(tmp_path: Path) -> None:
     assert again.day() == DayState("2026-01-01", 1.5, 2.5)
     assert again.last_fill_ns() == 5
     again.close()
-    with pytest.raises(ValueError, match="keeps the fills of"):
+    with pytest.raises(ConfigError, match="keeps the fills of"):
         Store(tmp_path / "s.sqlite", ContractTable().by_id("ETHUSDT-LINEAR.BYBIT"))
 
 

@@ -233,11 +233,12 @@ def drill(
     import tempfile
 
     from engine.live import drill as drilling
+    from engine.live.drill_faults import FAULTS
 
-    names = list(drilling.FAULTS) if faults is None else [name.strip() for name in faults.split(",")]
+    names = list(FAULTS) if faults is None else [name.strip() for name in faults.split(",")]
     for name in names:
-        if name not in drilling.FAULTS:
-            raise ConfigError(f"--faults {name}: unknown; known are {', '.join(drilling.FAULTS)}")
+        if name not in FAULTS:
+            raise ConfigError(f"--faults {name}: unknown; known are {', '.join(FAULTS)}")
     with tempfile.TemporaryDirectory(prefix="cmm-drill-") as scratch, console.bar("drilling") as update:
         folder = Path(scratch) if keep is None else keep
 

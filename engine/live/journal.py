@@ -24,7 +24,7 @@ from models.predictor import Forecast, Predictor
 from strategies.decision import Decider, Decision, Inputs
 from strategies.limits import Standing
 from strategies.values import Action, Kind, Market
-from venues.contracts import ContractTable
+from venues.contracts import Contract, ContractTable
 
 _SCHEMA = 1
 
@@ -41,6 +41,20 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     break_even_ticks: float
     intensity: tuple[float, float] | None
     started_ns: int
+
+
+def header_of(plan: Plan, contract: Contract, predictor: Predictor | None, break_even: float, start_ns: int) -> Header:
+    """The header of a run."""
+    return Header(
+        config=plan.config,
+        quoter=plan.quoter,
+        instrument=contract.id,
+        artifact=str(plan.artifact.resolve()) if plan.artifact is not None else None,
+        artifact_hash=predictor.manifest.hash if predictor is not None else None,
+        break_even_ticks=break_even,
+        intensity=plan.intensity,
+        started_ns=start_ns,
+    )
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True):

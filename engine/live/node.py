@@ -20,6 +20,7 @@ from nautilus_trader.live import (
 from nautilus_trader.live.clients import DataClientFactory, ExecutionClientFactory
 from nautilus_trader.model import TraderId
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NO_LIMIT = "10000000/00:00:01"  # our own limits decide
 
 
@@ -65,6 +66,7 @@ class Stopper:
         self._after_s = after_s
         self._handle: LiveNodeHandle | None = None  # a node itself must not be touched from another thread
         self.asked = threading.Event()
+        self._on_signal: Callable[..., None] = self.stop
 
     def stop(self, *_: Any) -> None:
         """Ask the node to stop."""
@@ -75,6 +77,11 @@ class Stopper:
     def bind(self, node: LiveNode | None) -> None:
         """The node that `stop` stops."""
         self._handle = node.handle() if node is not None else None
+
+    def listen_again(self) -> None:
+        """A running node has taken SIGINT for itself: take it back."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
 
     @contextmanager
     def watch(self, node: LiveNode) -> Iterator[None]:
@@ -94,7 +101,11 @@ class Stopper:
 
     @contextmanager
     def signals(self, only_ask: bool = False) -> Iterator[None]:
-        """While the block runs, SIGTERM and SIGINT stop the node, or only set `asked`."""
+        """While the block runs, SIGTERM and SIGINT stop the node.
+
+        With `only_ask` they set `asked` and no more, and are ignored afterwards: the process is about to
+        end with an exit code that says how it went.
+        """
 
         def on_signal(*_: Any) -> None:
             if only_ask:
@@ -102,9 +113,10 @@ class Stopper:
             else:
                 self.stop()
 
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._on_signal = on_signal
+        before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if only_ask else handler)

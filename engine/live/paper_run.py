@@ -19,7 +19,7 @@ from engine.config import ConfigError, QueueConfig
 from engine.episode import Episode
 from engine.fees import FeeSchedule, fees_of
 from engine.latency import CommandPath
-from engine.live.journal import Header, Journal
+from engine.live.journal import Journal, header_of
 from engine.live.node import Stopper, data_factory, execution_factory, make_builder
 from engine.live.paper import PaperConfig, PaperVenue
 from engine.tape import Tape
@@ -155,13 +155,7 @@ class Paper:
             self._quoter.charge(break_even)
         self.maker.standby = ""
         if self._journal_path is not None:
-            plan, predictor = self._plan, self._predictor
-            header = Header(
-                config=plan.config, quoter=plan.quoter, instrument=self.contract.id,
-                artifact=str(plan.artifact.resolve()) if plan.artifact is not None else None,
-                artifact_hash=predictor.manifest.hash if predictor is not None else None,
-                break_even_ticks=break_even, intensity=plan.intensity, started_ns=self._span[0],
-            )  # fmt: skip
+            header = header_of(self._plan, self.contract, self._predictor, break_even, self._span[0])
             self._recorder.journal = Journal(self._journal_path, header)
 
     def _tap(self, event: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.config import ConfigError
 from strategies.values import BID
 from venues.contracts import Contract
 from venues.desk import VenueFill
@@ -68,7 +69,10 @@ class Store:
         if known is None:
             self.put("instrument", instrument)
         elif known != instrument:
-            raise ValueError(f"this store keeps the fills of {known}, not of {instrument}")
+            self.close()
+            raise ConfigError(
+                f"this store keeps the fills of {known}, not of {instrument}; set live.state to another folder"
+            )
 
     def close(self) -> None:
         self._db.close()

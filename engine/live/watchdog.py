@@ -42,7 +42,9 @@ class Watchdog:
         self._keys = keys(config.live)
         self._desk = make_desk(config.live, contract, self._keys, timeout_s=2.0)
         self._beat = WatchdogBeat(os.getpid(), time.monotonic_ns())
-        self._differences = {"drift": 0, "unknown_order": 0, "lost_order": 0, "mark_drift": 0}
+        self._differences: dict[str, dict[str, int]] = {
+            reason: {} for reason in ("drift", "unknown_order", "lost_order", "mark_drift")
+        }
         self._heard = time.monotonic()
         self._lifeline_down = time.monotonic()
 
@@ -112,6 +114,7 @@ class Watchdog:
             await asyncio.sleep(self._config.live.audit_s)
 
     async def _audit(self) -> None:
+        """Compare the venue's word with two heartbeats, one from before the question and one from after the answer."""
         before = self._state.heartbeat()
         position, orders, positions, mid = await asyncio.gather(
             self._desk.position_lots(), self._desk.open_orders(), self._desk.positions(), self._desk.mid_ticks()
@@ -119,41 +122,46 @@ class Watchdog:
         own = self._contract.symbol.removesuffix("-LINEAR")
         others = [float(p.notional) for p in positions if p.symbol != own]
         self._beat.others_gross, self._beat.others_net = sum(map(abs, others)), sum(others)
-        after = self._state.heartbeat()
+        after = await self._next_beat()
         if before is None or after is None or not before.phase == after.phase == "trading":
             return
         resting = {order.link_id for order in orders}
-        known = set(before.orders) | set(after.orders)
-        lost = self._lasting(before, after) - resting
-        found = {
-            "drift": position not in (before.position, after.position),
-            "unknown_order": bool(resting - known),
-            "lost_order": bool(lost),
-            "mark_drift": not (before.problem or after.problem)
-            and self._is_far(before.mid, mid)
-            and self._is_far(after.mid, mid),
-        }
-        for reason, is_found in found.items():
-            self._differences[reason] = self._differences[reason] + 1 if is_found else 0
-            if self._differences[reason] == self._config.live.audits:
-                detail = (
-                    f"{position} lots at the venue, {after.position} by the trader; "
-                    f"orders unknown to the trader {len(resting - known)}, lost {len(lost)}; "
-                    f"mid {mid} ticks at the venue, {after.mid} by the trader"
-                )
-                if reason == "drift":
-                    self._alarms.raise_(reason, f"{self._contract.id}: {detail}")
-                    self._state.latch(reason, detail, "watchdog")
-                else:
-                    self._stop(reason, detail)
+        self._judge("unknown_order", resting - set(before.orders) - set(after.orders))
+        self._judge("lost_order", (set(before.orders) & set(after.orders)) - resting)
+        if before.fills == after.fills:
+            self._judge("drift", {f"{position} lots"} if position != after.position else set(), after)
+        if not (before.problem or after.problem):
+            far = self._is_far(before.mid, mid) and self._is_far(after.mid, mid)
+            self._judge("mark_drift", {"mid"} if far else set(), after)
+
+    async def _next_beat(self) -> Heartbeat | None:
+        """A heartbeat that was written after now."""
+        now = time.monotonic_ns()
+        for _ in range(40):
+            beat = self._state.heartbeat()
+            if beat is not None and beat.mono_ns > now:
+                return beat
+            await asyncio.sleep(0.05)
+        return None
+
+    def _judge(self, reason: str, found: set[str], beat: Heartbeat | None = None) -> None:
+        """Count how often the same difference was seen in a row; act when it lasts."""
+        counts = {what: self._differences[reason].get(what, 0) + 1 for what in found}
+        self._differences[reason] = counts
+        lasting = sorted(what for what, count in counts.items() if count == self._config.live.audits)
+        if not lasting:
+            return
+        detail = f"{', '.join(lasting)} at the venue or the trader only"
+        if beat is not None:
+            detail = f"{', '.join(lasting)} at the venue; the trader has {beat.position} lots, mid {beat.mid}"
+        if reason == "drift":
+            self._alarms.raise_(reason, f"{self._contract.id}: {detail}")
+            self._state.latch(reason, detail, "watchdog")
+        else:
+            self._stop(reason, detail)
 
     def _is_far(self, ours: float | None, venues: float) -> bool:
         return ours is not None and abs(ours - venues) > self._config.live.max_mid_drift_bps * 1e-4 * venues
-
-    @staticmethod
-    def _lasting(before: Heartbeat, after: Heartbeat) -> set[str]:
-        """Orders that rested, as the trader has it, all the while."""
-        return set(before.orders) & set(after.orders)
 
     # ── when the trader cannot ────────────────────────────────────────────────────────────────
 

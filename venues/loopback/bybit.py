@@ -111,6 +111,7 @@ class LoopbackBybit:
         self._private: deque[tuple[str, dict[str, Any]]] = deque()
         self._shuffled: list[tuple[str, dict[str, Any]]] = []
         self._trades: list[PublicTrade] = []
+        self._in_order = asyncio.Lock()  # one command's messages do not overtake another's
         self.on_command: Callable[[str, int], None] = lambda _op, _at: None
         self.counts: dict[str, int] = {}
         self.leverage = "10"
@@ -277,6 +278,10 @@ class LoopbackBybit:
         self._private.append(("wallet", self._wallet_row()))
 
     async def _send_private(self) -> None:
+        async with self._in_order:
+            await self._send_messages()
+
+    async def _send_messages(self) -> None:
         messages = list(self._private)
         self._private.clear()
         if self.faults.private_mute:
