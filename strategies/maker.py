@@ -41,6 +41,7 @@ from strategies.working import Order, State, WorkingOrders
 _CHECK_NS = 1_000_000_000
 _PURGE_EVERY = 10
 _RESUBSCRIBE_NS = 5_000_000_000
+_TRADES_KEPT = 4096
 _TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
 
 
@@ -220,6 +221,7 @@ class MarketMaker(Strategy):
         self._courier = Courier(self, self._orders, link, self.counts, self.fail)
         self._commands: list[Command] = []
         self._last_trade = 0
+        self._trades_seen: dict[str, None] = {}
         self._session = 0
         self._ticks_of_clock = 0
         self._resubscribed_ns = 0
@@ -457,30 +459,45 @@ class MarketMaker(Strategy):
     def on_order_filled(self, event: Any) -> None:
         self.answers += 1
         lots = event.last_qty.raw // self._instrument.lot_raw
+        trade = str(event.trade_id)
+        if self._cfg.is_live:
+            if trade in self._trades_seen:
+                self.counts["repeated_fills"] += 1
+                return
+            self._trades_seen[trade] = None
+            if len(self._trades_seen) > _TRADES_KEPT:
+                del self._trades_seen[next(iter(self._trades_seen))]
         order = self._orders.filled(event.client_order_id, lots)
         if order is None:
-            raise RuntimeError(f"a fill of {lots} lots for an order we do not know: {event.client_order_id}")
+            if not self._cfg.is_live:
+                raise RuntimeError(f"a fill of {lots} lots for an order we do not know: {event.client_order_id}")
+            # a real venue's messages may overtake each other: the order's end came before its fill
+            self.counts["late_fills"] += 1
+            side, blind = (BID if event.order_side == OrderSide.BUY else ASK), False
+            self._orders.exposure.position += lots if side == BID else -lots
+        else:
+            side, blind = order.side, order.blind
         commission = event.commission.as_decimal() if event.commission is not None else Decimal(0)
         price = event.last_px.raw // self._instrument.tick_raw
         maker = event.liquidity_side.name == "MAKER"
         self.counts["fills"] += 1
-        self.ledger.on_fill(order.side, price, lots, float(commission))
+        self.ledger.on_fill(side, price, lots, float(commission))
         self._observer.on_fill(
             OwnFill(
                 event.ts_event,
-                order.side,
+                side,
                 price,
                 lots,
                 maker,
-                order.blind,
+                blind,
                 commission,
-                str(event.trade_id),
+                trade,
                 str(event.client_order_id),
             )
         )
-        if self._fills.on_fill(order.side, self._now()):
+        if self._fills.on_fill(side, self._now()):
             self.counts["paused_side"] += 1
-            self._pull_side(order.side)
+            self._pull_side(side)
 
     def _pull_side(self, side: int) -> None:
         """Cancel one side's orders."""

@@ -146,26 +146,31 @@ def _run(
 def _trade(trader: Trader, config: Config, contract: Contract, credentials: Keys, state: StateFolder) -> Report:
     watchdog = _start_watchdog(config, contract, state)
     try:
-        _await_watchdog(config, state, watchdog)
-        if trader.stopper.asked.is_set():
-            raise ConfigError("stopped before trading began")
-        builder = make_builder(live=True)
-        adapter = msgspec.structs.replace(
-            getattr(config.adapters, config.live.venue), environment=config.live.environment,
-            base_url=config.live.base_url,
-        )  # fmt: skip
-        builder = add_public_data(builder, config.live.venue, adapter, contract.id)
-        builder = add_bybit_execution(builder, config.live.environment, config.live.base_url, *credentials)
-        trader.beat()
-        node = builder.build()
-        trader.stopper.bind(node)
-        node.add_strategy(trader.maker)
-        node.run()
-        if not trader.maker.halted and trader.maker.failure is None:
-            trader.stop_for("node_ended")  # Nautilus stopped by itself, on an error of its own
+        if not _await_watchdog(config, state, watchdog):
+            trader.stop_for("watchdog_lost")
+        elif not trader.stopper.asked.is_set():
+            _run_node(trader, config, contract, credentials)
     except Exception as failure:
         trader.maker.failure = trader.maker.failure or failure
     return _wind_up(trader, config, contract, credentials, state, watchdog)
+
+
+def _run_node(trader: Trader, config: Config, contract: Contract, credentials: Keys) -> None:
+    """Trade in a live node until it ends."""
+    builder = make_builder(live=True)
+    adapter = msgspec.structs.replace(
+        getattr(config.adapters, config.live.venue), environment=config.live.environment,
+        base_url=config.live.base_url,
+    )  # fmt: skip
+    builder = add_public_data(builder, config.live.venue, adapter, contract.id)
+    builder = add_bybit_execution(builder, config.live.environment, config.live.base_url, *credentials)
+    trader.beat()
+    node = builder.build()
+    trader.stopper.bind(node)
+    node.add_strategy(trader.maker)
+    node.run()
+    if not trader.maker.halted and trader.maker.failure is None:
+        trader.stop_for("node_ended")  # Nautilus stopped by itself, on an error of its own
 
 
 async def _ask_venue(
@@ -193,16 +198,17 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
         )  # fmt: skip
 
 
-def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes]) -> None:
+def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes]) -> bool:
+    """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
     deadline = time.monotonic() + _WATCHDOG_START_S
     while time.monotonic() < deadline:
         beat = state.watchdog()
         if beat is not None and beat.audits and (beat.lifeline or not config.live.dead_man_s):
-            return
+            return True
         if watchdog.poll() is not None:
             break
         time.sleep(0.05)
-    raise ConfigError(f"{state.path / 'watchdog.log'}: the watchdog did not start; its log says why")
+    return False
 
 
 def _wind_up(

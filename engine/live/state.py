@@ -48,8 +48,6 @@ class Heartbeat(msgspec.Struct):
     fills: int = 0
     orders: list[str] = []
     """Client ids of all that may rest at the venue."""
-    settled: bool = True
-    """Nothing is on its way: what is said of orders holds."""
     halted: str = ""
     problem: str = ""
     fault: str = ""

@@ -24,12 +24,12 @@ from strategies.feed import Feed
 from strategies.ledger import Ledger
 from strategies.maker import MakerConfig, MarketMaker, OwnFill
 from strategies.values import Action, Ladder, Market
-from strategies.working import State
 from venues.contracts import Contract
 from venues.sessions import SessionClock
 
-LATCHING = frozenset({"loss_budget", "drawdown", "unknown_pnl", "exception", "drift", "limits"})
-"""Reasons that forbid a new start until a person has looked; others are faults that a restart may cure."""
+LATCHING = frozenset({"loss_budget", "drawdown", "unknown_pnl", "exception"})
+"""Reasons of the trader's own that forbid a new start until a person has looked; drift, foreign fills and a
+person's halt do so where they are found. Others are faults that a restart may cure."""
 
 _YEAR_NS = 366 * 86_400 * 10**9
 _DEPTH = 50
@@ -106,7 +106,6 @@ class Trader:
         self._fills = 0
         self._stopping_since = 0
         self._warned = False
-        self.watchdog_pid: int | None = None
         self.phase = "starting"
 
     # ── the maker's observer ──────────────────────────────────────────────────────────────────
@@ -222,7 +221,7 @@ class Trader:
         self.state.beat(
             Heartbeat(
                 os.getpid(), time.monotonic_ns(), self._beats, self.phase, maker.position, self._fills,
-                [str(order.key) for order in orders], all(o.state == State.RESTING for o in orders),
+                [str(order.key) for order in orders],
                 maker.halted, maker.problem, maker.model_fault,
                 maker.ledger.pnl(maker.mid_ticks) if maker.mid_ticks is not None else 0.0, maker.mid_ticks,
                 maker.money.used, maker.commands_sent,
