@@ -450,10 +450,10 @@ class MarketMaker(Strategy):
         self.answers += 1
         order = self._orders.get(event.client_order_id)
         known = self.cache.order(event.client_order_id)
-        if order is not None and known is not None and known.is_open:
-            order.state = State.RESTING
-        else:
+        if order is None or known is None or known.is_closed:
             self._gone(event.client_order_id)
+        else:  # one that is on its way cannot be cancelled yet, and may still come to rest
+            order.state = State.RESTING if known.is_open else State.SENT
 
     @guarded
     def on_order_filled(self, event: Any) -> None:
@@ -512,7 +512,7 @@ class MarketMaker(Strategy):
     def _refresh(self, key: Any) -> None:
         known = self.cache.order(key)
         if known is not None:
-            left = known.leaves_qty.raw // self._instrument.lot_raw if known.is_open else 0
+            left = 0 if known.is_closed else known.leaves_qty.raw // self._instrument.lot_raw
             self._orders.resized(key, left)
             if self._link is not None:
                 self._link.resized(key, left)
