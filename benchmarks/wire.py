@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from engine.config import Config
@@ -23,7 +22,7 @@ from engine.live import drill
 from engine.live.drill_try import KEY, SECRET, Try
 from venues.events import ASK, BID, BookUpdate
 
-_EVERY_S = 0.05
+_EVERY_S = 0.6  # the adapter sends 20 commands a second and lets more wait
 _TURNS = 3
 
 
@@ -32,11 +31,6 @@ class _Bench(Try):
 
     samples: list[int]
     _waiting = 0
-
-    def _configure(self, base: Config, table: Path, quick: Path, quick_hash: str) -> Config:
-        config = super()._configure(base, table, quick, quick_hash)
-        limits = msgspec.structs.replace(config.limits, max_messages_per_s=5_000.0)
-        return msgspec.structs.replace(config, limits=limits)
 
     async def _feed(self) -> None:
         self.samples = []
@@ -78,7 +72,7 @@ async def _turn(folder: Path, is_naive: bool, samples: int, quick: Path, quick_h
     try:
         await bench.open()
         await (bench.start_naive() if is_naive else bench.start())
-        if not await bench.until(lambda: len(bench.samples) > 100 or bench.has_ended(), 60.0) or bench.has_ended():
+        if not await bench.until(lambda: len(bench.samples) > 10 or bench.has_ended(), 60.0) or bench.has_ended():
             raise RuntimeError(f"no orders came: {bench.tail()}")
         bench.samples.clear()
         await bench.until(lambda: len(bench.samples) >= samples or bench.has_ended(), 120.0)
@@ -87,7 +81,7 @@ async def _turn(folder: Path, is_naive: bool, samples: int, quick: Path, quick_h
         await bench.close()
 
 
-def main(samples: int = 300) -> None:
+def main(samples: int = 60) -> None:
     """Print p50 and p99 of both in microseconds, and their ratio."""
     found: dict[str, list[int]] = {"one order, blindly": [], "the trader": []}
     with tempfile.TemporaryDirectory() as scratch:

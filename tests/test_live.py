@@ -179,6 +179,7 @@ def cmm(*arguments: str) -> tuple[int, str]:
         (["live.armed=true"], "set live.artifact_hash"),
         (["live.armed=true", "live.artifact_hash=beef"], "live.artifact_hash is beef"),
         (["live.armed=true"], "guard.money.loss_budget"),
+        (["limits.max_messages_per_s=21"], "must not exceed"),
         (["live.armed=true", "live.max_artifact_age_days=30"], "artifact age"),
         (["model.recalibrate.enabled=true"], "recalibration"),
     ],

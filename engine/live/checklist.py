@@ -13,6 +13,7 @@ from engine.fees import fees_of
 from engine.live.account import cancel_everything, recover_fills
 from engine.live.store import Store
 from models import artifact
+from venues.adapters_config import COMMANDS_PER_S
 from venues.contracts import Contract
 from venues.desk import Desk
 
@@ -35,6 +36,7 @@ def check_config(config: Config) -> list[Item]:
         "limits.max_order_notional": limits.max_order_notional,
         "limits.max_gross_notional": limits.max_gross_notional,
     }
+    pace = COMMANDS_PER_S[live.venue]
     missing = [key for key, value in required.items() if value is None]
     return [
         Item(
@@ -48,6 +50,12 @@ def check_config(config: Config) -> list[Item]:
             else f"position {limits.max_position_lots} lots, order {limits.max_order_lots} lots, "
             f"{limits.max_open_orders} orders, {limits.max_messages_per_s:g} messages/s, "
             f"loss budget {guard.money.loss_budget:g}",
+        ),
+        Item(
+            "message rate",
+            limits.max_messages_per_s is None or limits.max_messages_per_s <= pace,
+            f"the adapter of {live.venue} sends {pace} commands a second, cancels included, and lets more wait: "
+            f"limits.max_messages_per_s {limits.max_messages_per_s} must not exceed that",
         ),
         Item(
             "recalibration",

@@ -62,7 +62,7 @@ class Try:
         tree["strategy"]["cmm"] |= {"spread_share": 0.2, "sigma_share": 0.0, "alpha": 1.0}
         tree["limits"] |= {
             "max_position_lots": 12, "max_order_lots": 5, "max_open_orders": 10, "max_order_notional": 50.0,
-            "max_gross_notional": 1000.0, "max_net_notional": 1000.0, "max_messages_per_s": 150.0,
+            "max_gross_notional": 1000.0, "max_net_notional": 1000.0, "max_messages_per_s": 20.0,
         }  # fmt: skip
         tree["guard"]["data"] |= {"stale_s": 1.5, "max_lag_ms": 400.0, "healthy_s": 0.5}
         tree["guard"]["model"] |= {"deadline_ms": 40.0, "min_confidence": 0.001}
