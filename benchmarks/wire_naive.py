@@ -15,6 +15,8 @@ from engine.live.node import make_builder
 from venues.adapters import add_bybit_execution, add_public_data
 from venues.adapters_config import AdapterConfig
 
+_MOVE = 6  # changes of levels in an update that moves the book
+
 
 class Naive(Strategy):
     """Places an order far from the market, then cancels it, then places one …"""
@@ -32,6 +34,8 @@ class Naive(Strategy):
         self.subscribe_book_deltas(self._id, BookType.L2_MBP)
 
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
+        if len(deltas.deltas) < _MOVE:
+            return  # our own order coming or going
         if self._resting is None:
             order = self.order_factory.limit(
                 self._id, OrderSide.BUY, Quantity(0.001, 3), Price(900.0, 1), post_only=True
