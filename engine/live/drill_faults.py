@@ -188,7 +188,9 @@ async def _halt_command(t: Try) -> None:
         f"c = msgspec.json.decode(pathlib.Path({str(t.folder / 'config.json')!r}).read_bytes(), type=Config); "
         f"sys.exit(halt(c, {market.SYMBOL!r}, 'drill', False).exit)"
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=environment)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
     if await process.wait():
         t.fail(f"cmm halt: exit code {process.returncode}")
 
