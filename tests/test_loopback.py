@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -132,7 +133,7 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
         elif kind == "cancel" and engine.open:
             engine.cancel(next(iter(engine.open.values())))
         elif kind == "amend" and engine.open:
-            with __import__("contextlib").suppress(OrderError):
+            with suppress(OrderError):
                 engine.amend(next(iter(engine.open.values())), None, size)
         elif kind == "trade":
             trade(engine, price, size, BUY if side == BID else SELL)
