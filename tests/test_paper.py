@@ -15,9 +15,11 @@ from engine.config import SHIPPED, Config, ConfigError, DelayConfig, LatencyConf
 from engine.live.journal import read, verify
 from engine.live.paper_run import replay_day
 from models.recalibrate_config import RecalibrateConfig
+from tests.conftest import ctp_file, ctp_row
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable
-from venues.importer import import_events
+from venues.importer import import_events, import_recording
+from venues.loaders import recordings
 from venues.simulator import simulate
 
 pytestmark = pytest.mark.xdist_group("live")
@@ -52,6 +54,31 @@ def test_as_fast_as_it_goes_paper_is_the_backtest(market: tuple[Catalog, Day], t
     verdict = verify(tmp_path / "journal.jsonl")
     assert (verdict.differences, verdict.torn) == ([], False)
     assert verdict.decisions == sum(np.isfinite(here.tape.forecasts[:, 0]))
+
+
+def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
+    """Cancels that arrive within an interval wait for its end, and whoever decides then does not know of them yet."""
+    catalog = Catalog(tmp_path / "data", ContractTable())
+    rng, rows, price, volume = np.random.default_rng(4), [], 26_150, 100
+    for i in range(700):
+        price += int(rng.integers(-2, 3))
+        volume += int(rng.integers(1, 9))
+        seconds, millis = divmod(i * 500, 1000)
+        clock = f"09:{31 + seconds // 60:02d}:{seconds % 60:02d}"
+        last = 0.2 * (price + int(rng.integers(-1, 2)))
+        sizes = (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        rows.append(
+            ctp_row(clock, millis, round(last, 1), volume, volume * 300 * 0.2 * price, round(0.2 * (price - 1), 1),
+                    round(0.2 * (price + 1), 1), sizes)
+        )  # fmt: skip
+    (recording,) = recordings([ctp_file(tmp_path / "CFFEX.IF2101.csv", rows)], None)
+    day = import_recording(catalog, recording, lambda *_: None, False).days[0]
+    plan = Plan(config(), "foic", None, None, QueueConfig(model="pessimistic"))
+    there, here = run_day(catalog, day, plan), replay_day(catalog, day, plan, 0.0, None)
+    assert len(there.tape.fills) > 10
+    assert there.counts["limit_bound"] > 0
+    assert here.tape.fills == there.tape.fills
+    assert here.tape.actions == there.tape.actions
 
 
 def test_against_the_clock_only_what_it_explains_differs(market: tuple[Catalog, Day]) -> None:

@@ -20,6 +20,7 @@ from nautilus_trader.model import (
     OrderSide,
     Quantity,
     TradeId,
+    TradeTick,
     Venue,
     VenueOrderId,
 )
@@ -82,10 +83,11 @@ class PaperVenue(ExecutionClient):
         self._currency = Currency.from_str(contract.terms.currency)
         self._is_paced = is_paced
         self._due: deque[tuple[int, str, Any]] = deque()
-        self._held: list[Any] = []
+        self._held: list[Any] = []  # cancels that wait for the end of an interval
+        self._ended: list[Any] = []  # and those whose interval is over
         self._open: dict[Any, Any] = {}
         self._venue_ids: dict[Any, VenueOrderId] = {}
-        self._trades = 0
+        self._accepted = self._trades = 0
         self.received = 0
         self.told = 0
         """Events about orders that the strategy will hear of."""
@@ -112,19 +114,28 @@ class PaperVenue(ExecutionClient):
                 lots = self._matcher.claim(place.key)
                 if lots:
                     self._fill(place.key, place.price, lots, event.ts_init)
-            held, self._held = self._held, []
-            for key in held:
-                self._cancelled(key, event.ts_init)
+            if not isinstance(event, TradeTick):  # a snapshot ends the interval that its trades came before
+                self._ended, self._held = self._held, []
         except Exception as error:  # Nautilus would swallow it
             self.failure = self.failure or error
 
     async def _pace(self) -> None:
-        while True:
-            self._work_off(self._now())
+        while self.failure is None:
+            try:
+                self._work_off(self._now())
+            except Exception as error:  # nobody else would hear of it; the next event raises it
+                self.failure = error
             await asyncio.sleep(0.001)
 
     def _work_off(self, until_ns: int) -> None:
-        """Commands that have arrived by now, in order."""
+        """Cancels whose interval has ended, then commands that have arrived by now, in order.
+
+        Whoever decides on a snapshot does not yet know that the cancels of its interval have taken
+        effect: that is told after it, as in a backtest.
+        """
+        ended, self._ended = self._ended, []
+        for key in ended:
+            self._cancelled(key, until_ns)
         while self._due and self._due[0][0] <= until_ns:
             at, kind, command = self._due.popleft()
             if kind == "submit":
@@ -170,7 +181,8 @@ class PaperVenue(ExecutionClient):
         if best and (price >= best if side == BID else price <= best):
             self._tell(self.generate_order_rejected, order, "POST_ONLY_WOULD_TAKE", at, True)
             return
-        self._venue_ids[key] = VenueOrderId(f"P-{len(self._venue_ids) + 1}")
+        self._accepted += 1
+        self._venue_ids[key] = VenueOrderId(f"P-{self._accepted}")
         self._open[key] = order
         self._tell(self.generate_order_accepted, order, self._venue_ids[key], at)
         self._matcher.place(key, side, price, order.quantity.raw // self._units.lot_raw, at)
@@ -204,7 +216,7 @@ class PaperVenue(ExecutionClient):
         if self._open.pop(key, None) is None:
             return
         self._matcher.remove(key)
-        self._tell(self.generate_order_canceled, self._order(key), self._venue_ids[key], at)
+        self._tell(self.generate_order_canceled, self._order(key), self._venue_ids.pop(key), at)
 
     def _fill(self, key: Any, price: int, lots: int, at: int) -> None:
         order = self._order(key)
@@ -212,10 +224,12 @@ class PaperVenue(ExecutionClient):
         commission = Money(self._fees.charge(side, price, lots, True), self._currency)
         self.ledger.on_fill(side, price, lots, commission.as_double())
         self._trades += 1
+        venue_id = self._venue_ids[key]
         if self._matcher.get(key) is None:
             self._open.pop(key, None)
+            del self._venue_ids[key]
         self._tell(
-            self.generate_order_filled, order, self._venue_ids[key], None, TradeId(f"P-{self._trades}"),
+            self.generate_order_filled, order, venue_id, None, TradeId(f"P-{self._trades}"),
             Quantity.from_raw(lots * self._units.lot_raw, self._units.size_precision), self._units.price(price),
             self._currency, commission, LiquiditySide.MAKER, at,
         )  # fmt: skip

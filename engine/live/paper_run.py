@@ -41,7 +41,6 @@ type Progress = Callable[[dt.date, float], None]
 
 _YEAR_NS = 366 * 86_400 * 10**9
 _LIVE_DEPTH = 50
-_SPINS = 200
 
 
 class Recorder:
@@ -90,7 +89,6 @@ class Paper:
         price: float | None,
         now: Callable[[], int] | None,
         journal: Path | None,
-        progress: Callable[[int], None] | None = None,
     ) -> None:
         config = plan.config
         if config.model.recalibrate.enabled:
@@ -98,7 +96,7 @@ class Paper:
         if queue.model == "nautilus" or (day is None and queue.model == "fifo"):
             raise ConfigError(f"venue.queue.model {queue.model}: the paper venue does not host it; use calibrated")
         self.contract, self._now = contract, now
-        self.tape = Tape(progress)
+        self.tape = Tape()
         fees = fees_of(contract, config.fees.scenario, config.fees)
         self._schedule = FeeSchedule(contract, fees, config.fees)
         self._path = CommandPath(config.venue.latency, *span)
