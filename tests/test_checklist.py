@@ -99,6 +99,27 @@ def test_orphans_are_cancelled_or_refused_and_missed_fills_are_learnt(tmp_path: 
     at_exchange(act)
 
 
+def test_what_was_traded_before_the_store_is_none_of_its_business(tmp_path: Path) -> None:
+    """A second state folder, minutes after the first: fills of the first explain nothing in it."""
+
+    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+        engine, now = exchange.engine, exchange._wall
+        exchange._wall = lambda: now() - 300 * 10**9
+        engine.create("O-1", BID, 100_010, 5, "IOC", False)
+        engine.create("O-2", ASK, 99_990, 2, "IOC", False)
+        exchange._wall = lambda: now() - 5 * 10**9
+        engine.create("O-3", ASK, 99_990, 3, "IOC", False)
+        exchange._wall = now
+        store = Store(tmp_path / "s.sqlite", CONTRACT)
+        assert broken(await check_account(Config(), desk, store, True)) == []
+        engine.create("O-4", BID, 100_010, 1, "IOC", False)
+        assert broken(await check_account(Config(), desk, store, False)) == []
+        assert (store.totals().position, store.totals().fills) == (1, 1)
+        store.close()
+
+    at_exchange(act)
+
+
 def test_a_position_that_no_fill_explains_is_refused_unless_adopted_at_the_first_start(tmp_path: Path) -> None:
     adopting = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, start_position="adopt"))
 

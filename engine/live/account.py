@@ -17,6 +17,7 @@ from venues.contracts import Contract
 from venues.desk import Desk, DeskError, VenueFill
 
 _OVERLAP_NS = 600_000_000_000
+_CLOCKS_NS = 1_000_000_000  # the venue's clock may be behind ours
 _QUIET = 2  # looks in a row at which nothing rests
 
 
@@ -78,11 +79,12 @@ async def cancel_everything(desk: Desk, within_s: float) -> Wound:
 
 async def recover_fills(desk: Desk, store: Store) -> list[VenueFill]:
     """Bring the store up to what the venue lists; return what it had not known."""
-    since = store.last_fill_ns()
-    if since is None:
-        since = int(store.get("since_ns") or time.time_ns())
-        store.put("since_ns", str(since))
-    return store.recover(await desk.fills(since - _OVERLAP_NS))
+    born = store.get("since_ns")
+    if born is None:  # what was traded before this store is none of its business
+        born = str(time.time_ns() - _CLOCKS_NS)
+        store.put("since_ns", born)
+    last = store.last_fill_ns()
+    return store.recover(await desk.fills(max(int(born), (last or 0) - _OVERLAP_NS)))
 
 
 async def flatten(desk: Desk, max_loss_bps: float, touch: float) -> int:
