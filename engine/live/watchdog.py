@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -77,7 +78,8 @@ class Watchdog:
             now = time.monotonic()
             self._beat.mono_ns = time.monotonic_ns()
             self._beat.unreachable_s = now - self._heard if self._beat.audits else 0.0
-            self._state.watchdog_beat(self._beat)
+            with suppress(OSError):  # a full disk silences us: the trader stops, and so do we when it has
+                self._state.watchdog_beat(self._beat)
             beat = self._state.heartbeat()
             if beat is not None and beat.pid == self._pid and beat.phase == "stopped":
                 return await self._last_look()
@@ -98,7 +100,8 @@ class Watchdog:
         request = self._state.stop_request()
         if request is None:
             self._alarms.raise_(reason, f"{self._contract.id}: {detail}")
-            self._state.ask_to_stop(reason, "watchdog")
+            with suppress(OSError):
+                self._state.ask_to_stop(reason, "watchdog")
 
     # ── the venue's word ──────────────────────────────────────────────────────────────────────
 
@@ -168,7 +171,8 @@ class Watchdog:
     async def _rescue(self, reason: str) -> int:
         """The trader is gone, or hangs: see to it that it stays so, and that nothing rests."""
         if is_alive(self._pid):
-            os.kill(self._pid, signal.SIGKILL)  # it must not come back to life and quote
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)  # it must not come back to life and quote
         self._alarms.raise_(reason, f"{self._contract.id}: cancelling everything")
         wound = await cancel_everything(self._desk, _RESCUE_S)
         if wound.resting != 0:
