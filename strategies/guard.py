@@ -7,7 +7,7 @@ is tested without an engine. Before each single action stand the limits (`strate
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from typing import Annotated, Literal
 
 import msgspec
@@ -242,7 +242,6 @@ class FillGuard:
         self._c = config
         self._fills: tuple[deque[int], ...] = (deque(), deque(), deque())
         self._until, self._best = [0, 0, 0], [0, 0, 0]
-        self.counts: Counter[int] = Counter()
 
     def on_fill(self, side: int, ts_ns: int) -> bool:
         """Take a fill; return whether it pauses its side."""
@@ -256,7 +255,6 @@ class FillGuard:
             return False
         recent.clear()
         self._until[side] = ts_ns + round(c.pause_s * _NS)
-        self.counts[side] += 1
         return True
 
     def quoted(self, side: int, best: int) -> None:

@@ -294,7 +294,7 @@ class MarketMaker(Strategy):
         if self.halted or self.standby:
             return self.halted or self.standby
         if self.problem:
-            if self.problem == "gap" and self._now() - self._resubscribed_ns > _RESUBSCRIBE_NS:
+            if self.data_guard.needs_snapshot and self._now() - self._resubscribed_ns > _RESUBSCRIBE_NS:
                 self._resubscribed_ns = self._now()
                 self.unsubscribe_book_deltas(self._id)
                 self.subscribe_book_deltas(self._id, BookType.L2_MBP)
