@@ -215,8 +215,11 @@ def replay_day(
     )  # fmt: skip
     stopper = Stopper()
 
+    ended: list[bool] = []
+
     def done(error: Exception | None) -> None:
         paper.failure = error
+        ended.append(True)
         stopper.stop()
 
     def make_replay(*, name: str, config: Any, cache: Any, clock: Any) -> Replay:
@@ -232,6 +235,8 @@ def replay_day(
     builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_venue), PaperConfig())
     started = time.perf_counter()
     _run(builder.build(), paper, stopper)
+    if not ended:  # part of a day must not pass for a day
+        raise KeyboardInterrupt
     return paper.episode(day.date, time.perf_counter() - started)
 
 
