@@ -16,6 +16,8 @@ from engine.live.drill_try import KEY, SECRET, Try
 from models import artifact
 from venues.events import ASK, BID, BookUpdate
 
+_FALL_TICKS = 9000
+
 type Fault = Callable[[Try], Awaitable[None]]
 
 
@@ -120,16 +122,15 @@ async def _price_jump(t: Try) -> None:
 
 
 async def _loss(t: Try) -> None:
-    """Fill one side up, then move the market far against it."""
-    await t.until(lambda: t.exchange.engine.position != 0 or t.has_ended(), 0.1)
-    for _ in range(30):
+    """Fill the bids until the coming fall costs more than the budget, then let the market fall."""
+    value = float(t.contract.terms.tick * t.contract.terms.lot)
+    enough = int((t.config.guard.money.loss_budget or 0.0) / (_FALL_TICKS * value)) + 2
+    for _ in range(300):
+        if t.exchange.engine.position >= enough or t.has_ended():
+            break
         await t.hit(BID, 20)
-        await asyncio.sleep(0.02)
-    if t.exchange.engine.position <= 0:
-        for _ in range(60):
-            await t.hit(BID, 40)
-            await asyncio.sleep(0.05)
-    t.shift = -9000
+        await asyncio.sleep(0.05)
+    t.shift = -_FALL_TICKS
     now = t.exchange.now_ns()
     book = {side: t.exchange.engine.top(side, 8) for side in (BID, ASK)}
     levels = [
