@@ -15,6 +15,7 @@ $(STAMP): $(SETUP)
 
 $(DEV_STAMP): $(SETUP)
 	bash scripts/make_venv.sh $(VENV) ".[train,dev]"
+	bash scripts/browser.sh
 	touch $(STAMP) $@
 
 test: check

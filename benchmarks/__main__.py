@@ -1,10 +1,10 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [blindness] [teacher] [wire] [endurance]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [latency] [rate] [imports] [memory] [blindness] [teacher] [wire] [endurance] [viewers]`."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import blindness, endurance, imports, latency, memory, rate, teacher, wire
+from benchmarks import blindness, endurance, imports, latency, memory, rate, teacher, viewers, wire
 
 ALL = {
     "latency": latency.main,
@@ -15,6 +15,7 @@ ALL = {
     "teacher": teacher.main,
     "wire": wire.main,
     "endurance": endurance.main,
+    "viewers": viewers.main,
 }
 
 for name in sys.argv[1:] or ALL:

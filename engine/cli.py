@@ -301,6 +301,16 @@ def live(config: Config, instrument: str, venue: str | None, base_url: str | Non
 
 
 @main.command()
+@click.option("--instrument", required=True, help="E.g. BTCUSDT-LINEAR.BYBIT.")
+@configured
+def watchdog(config: Config, instrument: str) -> None:
+    """Watch the traders of a state folder as a service of its own (live.watchdog: service)."""
+    from engine.live import commands
+
+    commands.watchdog(config, instrument)
+
+
+@main.command()
 @click.option("--instrument", help="Whose orders to cancel; not needed with --clear.")
 @click.option("--reason", default="", help="Why; kept with the latch.")
 @click.option("--clear", is_flag=True, help="Let trading start again after a halt.")
@@ -360,6 +370,25 @@ def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: 
     from engine.live import commands
 
     sys.exit(commands.replay_journal(journal, verify, artifact, as_json))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of monitor.port; 0 takes a free one.")
+@click.option("--host", help="Instead of monitor.host.")
+@configured
+def monitor(config: Config, port: int | None, host: str | None) -> None:
+    """Serve the page that shows traders, journals and finished runs, with a halt button; metrics for Prometheus."""
+    import os
+
+    from engine.monitor.server import TOKEN, serve
+
+    changes: dict[str, Any] = {}
+    if port is not None:
+        changes["port"] = port
+    if host is not None:
+        changes["host"] = host
+    changed = msgspec.structs.replace(config, monitor=msgspec.structs.replace(config.monitor, **changes))
+    serve(changed, os.environ.get(TOKEN) or None, click.echo)
 
 
 if __name__ == "__main__":

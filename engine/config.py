@@ -235,6 +235,8 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_man_s : int
         The venue cancels everything when the watchdog's connection is down for so long; 0: not used.
     flatten : FlattenConfig
+    watchdog : str
+        `own`: the trader starts it; `service`: `cmm watchdog` runs beside it already.
     webhook : str, optional
         URL that alarms are posted to.
     journal : bool
@@ -262,8 +264,35 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unreachable_s: Annotated[float, Meta(gt=0)] = 5.0
     dead_man_s: Annotated[int, Meta(ge=0, le=300)] = 10
     flatten: FlattenConfig = FlattenConfig()
+    watchdog: Literal["own", "service"] = "own"
     webhook: str | None = None
     journal: bool = True
+
+
+class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What traders show of themselves, and the page that shows it.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether traders send frames.
+    path : str, optional
+        Folder in which traders and monitors find each other's sockets; null is one of the user's own.
+    every_ms : float
+        Between a trader's frames.
+    host, port : str, int
+        Where `cmm monitor` listens. Beyond this machine it needs CMM_MONITOR_TOKEN in the environment.
+    hosts : list[str]
+        Names by which browsers may reach it, besides localhost: others are refused.
+
+    """
+
+    enabled: bool = True
+    path: str | None = None
+    every_ms: Annotated[float, Meta(ge=50)] = 250.0
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8600
+    hosts: list[str] = []
 
 
 class CalibrateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -318,6 +347,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     adapters: AdaptersConfig = AdaptersConfig()
     paper: PaperConfig = PaperConfig()
     live: LiveConfig = LiveConfig()
+    monitor: MonitorConfig = MonitorConfig()
 
     @property
     def hash(self) -> str:

@@ -60,6 +60,8 @@ class Predictor:
         self._low = np.asarray(self.manifest.feature_low, np.float32)
         self._high = np.asarray(self.manifest.feature_high, np.float32)
         self._members: ort.OrtValue | None = None
+        self._bandwidth: NDArray[np.float32] | None = None
+        self._folder = folder
         self._known: ort.OrtValue | None = None
         self._check_golden(folder)
         self.recalibrator: Recalibrator | None = None
@@ -84,6 +86,21 @@ class Predictor:
         if self._members is None:
             raise ValueError("nobody watches: call watch() first")
         result: NDArray[np.float32] = self._members.numpy()[0]
+        return result
+
+    def closeness(self) -> NDArray[np.float32]:
+        """Each student's closeness to the consensus in the last run (tasks, students a task), in (0, 1].
+
+        c_i = 1 / (1 + (m_i - median m)² / h²), the weight of `models.fusion` without the fixed g_i; h is the
+        artifact's. `watch` first.
+        """
+        if self._bandwidth is None:
+            from models.parameters import Calibration
+
+            found = Calibration.load(self._folder / artifact.FUSION).fusion.bandwidth
+            self._bandwidth = np.asarray(found, np.float32)[:, None]
+        m = self.members
+        result: NDArray[np.float32] = 1.0 / (1.0 + (m - np.median(m, -1, keepdims=True)) ** 2 / self._bandwidth)
         return result
 
     def remember(self, ts_ns: int, regime: int) -> None:

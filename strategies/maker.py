@@ -590,6 +590,11 @@ class MarketMaker(Strategy):
         """Our orders at the venue."""
         return self._orders
 
+    def shown(self, levels: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The book's best levels as (price in ticks, lots), bids and asks, best first."""
+        book = self._features.book
+        return book.top(BID, levels), book.top(ASK, levels)
+
     @property
     def mid_ticks(self) -> float | None:
         """Mid price of a sound book."""

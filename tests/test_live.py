@@ -20,6 +20,7 @@ from engine.cli import main
 from engine.config import Config, ConfigError
 from engine.live import drill
 from engine.live.alarms import Alarms
+from engine.live.drill_try import KEY, SECRET, Try
 from engine.live.state import Heartbeat, StateFolder
 from engine.live.store import DayState, Store
 from venues.contracts import ContractTable
@@ -43,6 +44,67 @@ def test_drill(fault: str, tmp_path: Path) -> None:
     assert result.why == []
     assert result.survived
     assert result.safe_s < 20
+
+
+@pytest.mark.xdist_group("live")
+def test_a_watchdog_as_a_service_outlives_traders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes as systemd or compose run them: each may die and come back, and nothing is left resting."""
+    quick = tmp_path / "artifact"
+    quick_hash = drill.quick_artifact(quick)
+    monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
+    monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
+
+    async def work() -> None:
+        base = Config()
+        base = msgspec.structs.replace(base, live=msgspec.structs.replace(base.live, watchdog="service"))
+        t = Try(tmp_path / "try", 7, quick, quick_hash, base)
+        engine = t.exchange.engine
+
+        async def watch() -> asyncio.subprocess.Process:
+            with (tmp_path / "watchdog.log").open("ab") as log:
+                return await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "engine.cli", "watchdog", "--instrument", BTC,
+                    "--config", str(t.folder / "config.json"), stdout=log, stderr=log,
+                )  # fmt: skip
+
+        def nothing_rests() -> bool:
+            return engine.resting(BID) == engine.resting(ASK) == 0
+
+        await t.open()
+        watchdog = await watch()
+        try:
+            await t.start()
+            assert await t.quoting(), t.tail()
+            assert t.trader is not None
+            t.trader.kill()  # the watchdog stays, cleans up …
+            await t.trader.wait()
+            assert await t.until(nothing_rests, 10.0)
+            await t.start()  # … and watches the next one
+            assert await t.quoting(), t.tail()
+            watchdog.kill()  # without it the trader stops, for a supervisor to start again
+            await watchdog.wait()
+            assert await asyncio.wait_for(t.trader.wait(), 20) == 4
+            assert nothing_rests()
+            watchdog = await watch()
+            await t.start()
+            assert await t.quoting(), t.tail()
+            for process in (watchdog, t.trader):  # both at once, and only the watchdog comes back
+                process.kill()
+                await process.wait()
+            watchdog = await watch()
+            assert await t.until(nothing_rests, 20.0)
+            alarms = [json.loads(row)["kind"] for row in (t.folder / "state" / "alarms.jsonl").read_text().splitlines()]
+            assert await t.until(
+                lambda: (t.folder / "state" / "alarms.jsonl").read_text().count('"safe"') == 2, 10.0
+            ), alarms
+            watchdog.terminate()
+            assert await asyncio.wait_for(watchdog.wait(), 10) == 0
+        finally:
+            if watchdog.returncode is None:
+                watchdog.kill()
+            await t.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.xdist_group("live")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
+import signal
 import time
 from collections import Counter
 from contextlib import suppress
@@ -157,6 +158,16 @@ def halt(config: Config, instrument: str | None, reason: str, clear: bool, close
     rests = "UNKNOWN whether anything rests" if done.resting is None else f"{done.resting} orders rest"
     click.echo(f"halted: {ran}; {rests}; position {done.position} lots; cancelled in {done.cancel_s:.1f} s")
     return done.exit
+
+
+def watchdog(config: Config, instrument: str) -> None:
+    """Watch until interrupted; what is being watched then is the venue's dead man's switch to look after."""
+    from engine.live.watchdog import stand_by
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.echo(f"standing by at {Path(config.live.state).resolve()}")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(stand_by(config, instrument))
 
 
 def exchange(

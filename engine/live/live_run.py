@@ -185,12 +185,17 @@ async def _ask_venue(
         await desk.close()
 
 
-def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> subprocess.Popen[bytes]:
-    """A process of its own, in a session of its own: what ends the trader does not end it."""
+def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> subprocess.Popen[bytes] | None:
+    """A process of its own, in a session of its own: what ends the trader does not end it.
+
+    None where a service watches: it finds the trader by its heartbeat.
+    """
     settings = state.path / "watchdog-config.json"
     settings.write_bytes(msgspec.json.encode(config))
     (state.path / "watchdog.json").unlink(missing_ok=True)
     state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+    if config.live.watchdog == "service":
+        return None
     with (state.path / "watchdog.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "engine.live.watchdog", str(settings), contract.id, str(os.getpid())],
@@ -198,14 +203,14 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
         )  # fmt: skip
 
 
-def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes]) -> bool:
+def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes] | None) -> bool:
     """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
     deadline = time.monotonic() + _WATCHDOG_START_S
     while time.monotonic() < deadline:
         beat = state.watchdog()
         if beat is not None and beat.audits and (beat.lifeline or not config.live.dead_man_s):
             return True
-        if watchdog.poll() is not None:
+        if watchdog is not None and watchdog.poll() is not None:
             break
         time.sleep(0.05)
     return False
@@ -213,7 +218,7 @@ def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Pop
 
 def _wind_up(
     trader: Trader, config: Config, contract: Contract, credentials: Keys, state: StateFolder,
-    watchdog: subprocess.Popen[bytes],
+    watchdog: subprocess.Popen[bytes] | None,
 ) -> Report:  # fmt: skip
     """Cancel, verify, learn the last fills, report; the watchdog looks once more and leaves."""
     maker = trader.maker
@@ -240,10 +245,13 @@ def _wind_up(
         code = max(code, Exit.HALTED)
     trader.phase = "stopped"
     _quietly(trader.beat)
-    try:
-        watchdog.wait(10.0)
-    except subprocess.TimeoutExpired:
-        watchdog.kill()
+    if trader.telemetry is not None:
+        trader.telemetry.close(trader.phase, wound.resting)
+    if watchdog is not None:
+        try:
+            watchdog.wait(10.0)
+        except subprocess.TimeoutExpired:
+            watchdog.kill()
     if trader.journal is not None:
         trader.journal.close()
     trader.store.close()

@@ -22,13 +22,15 @@ from engine.latency import CommandPath
 from engine.live.journal import Journal, header_of
 from engine.live.node import Stopper, data_factory, execution_factory, make_builder
 from engine.live.paper import PaperConfig, PaperVenue
+from engine.live.telemetry import Telemetry, about_of
 from engine.tape import Tape
 from engine.venue import SimulatedVenue
-from models.predictor import Predictor
+from models.predictor import Forecast, Predictor
 from strategies.decision import Decision, Inputs
 from strategies.feed import Decoder, Feed
-from strategies.maker import MakerConfig, MarketMaker
+from strategies.maker import MakerConfig, MarketMaker, OwnFill
 from strategies.quoters import CmmQuoter
+from strategies.values import Ladder, Market
 from venues.adapters import add_public_data
 from venues.catalog import Catalog, Day
 from venues.contracts import Contract
@@ -44,15 +46,30 @@ _LIVE_DEPTH = 50
 
 
 class Recorder:
-    """The maker's observer: tape and journal."""
+    """The maker's observer: tape, journal and telemetry."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, telemetry: Telemetry | None) -> None:
         self.journal: Journal | None = None
-        self.on_update = tape.on_update
         self.on_actions = tape.on_actions
-        self.on_decision = tape.on_decision
-        self.on_fill = tape.on_fill
         self.on_halt = tape.on_halt
+        self._tape, self._telemetry = tape, telemetry
+
+    def on_update(
+        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
+    ) -> None:
+        self._tape.on_update(ts_ns, market, position, forecast, ladder)
+        if self._telemetry is not None:
+            self._telemetry.on_update(ts_ns, market, forecast, ladder)
+
+    def on_decision(self, wall_ns: int) -> None:
+        self._tape.on_decision(wall_ns)
+        if self._telemetry is not None:
+            self._telemetry.on_decision(wall_ns)
+
+    def on_fill(self, fill: OwnFill) -> None:
+        self._tape.on_fill(fill)
+        if self._telemetry is not None:
+            self._telemetry.on_fill(fill)
 
     def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
         if self.journal is not None:
@@ -117,7 +134,13 @@ class Paper:
                 guard = msgspec.structs.replace(
                     guard, data=msgspec.structs.replace(guard.data, sequence=adapter.sequence)
                 )
-        self._recorder = Recorder(self.tape)
+        self.telemetry: Telemetry | None = None
+        if config.monitor.enabled:
+            about = about_of(
+                config, contract, predictor, "paper", plan.quoter, plan.artifact, journal=journal
+            )  # fmt: skip
+            self.telemetry = Telemetry(config, about, contract, predictor)
+        self._recorder = Recorder(self.tape, self.telemetry)
         self.maker = MarketMaker(
             MakerConfig(
                 config.strategy.ladder, config.strategy.differ, config.limits, guard,
@@ -131,7 +154,10 @@ class Paper:
             self._recorder,
             now=now,
             tap=self._tap if day is None else None,
+            upkeep=(round(config.monitor.every_ms * 1e6), self._upkeep) if self.telemetry is not None else None,
         )  # fmt: skip
+        if self.telemetry is not None:
+            self.telemetry.bind(self.maker)
         self._is_priced = False
         if price is not None:
             self._start(price)
@@ -189,10 +215,18 @@ class Paper:
         assert self.venue is not None
         return self.maker.commands_sent <= self.venue.received and self.venue.told <= self.maker.answers
 
+    def _upkeep(self) -> None:
+        assert self.telemetry is not None
+        if not self.maker.halted and self.telemetry.asks_to_halt():
+            self.maker.halt("operator")
+        self.telemetry.publish("trading")
+
     def close(self) -> None:
-        """Close the journal."""
+        """Close the journal, send a last frame."""
         if self._recorder.journal is not None:
             self._recorder.journal.close()
+        if self.telemetry is not None:
+            self.telemetry.close("stopped")
 
     def episode(self, date: dt.date, wall_s: float) -> Episode:
         """What the run left."""

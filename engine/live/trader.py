@@ -17,6 +17,7 @@ from engine.live.journal import Journal, header_of
 from engine.live.node import Stopper
 from engine.live.state import Heartbeat, StateFolder
 from engine.live.store import DayState, Store
+from engine.live.telemetry import Telemetry, about_of
 from models import artifact
 from models.predictor import Forecast, Predictor
 from strategies.decision import Decision, Inputs
@@ -72,6 +73,13 @@ class Trader:
             now = dt.datetime.now(dt.UTC)
             header = header_of(plan, contract, predictor, break_even, time.time_ns())
             self.journal = Journal(state.path / "journal" / f"{now:%Y%m%dT%H%M%S}-{os.getpid()}.jsonl", header)
+        self.telemetry: Telemetry | None = None
+        if config.monitor.enabled:
+            about = about_of(
+                config, contract, predictor, "live", plan.quoter, plan.artifact, state.path,
+                self.journal.path if self.journal is not None else None,
+            )  # fmt: skip
+            self.telemetry = Telemetry(config, about, contract, predictor)
         self._sessions = SessionClock(contract.sessions)
         totals, now_ns = self.store.totals(), time.time_ns()
         position = totals.position + int(self.store.get("start_position") or 0)
@@ -98,6 +106,8 @@ class Trader:
             ledger=ledger,
             upkeep=(round(config.live.heartbeat_s * 1e9), self.upkeep),
         )  # fmt: skip
+        if self.telemetry is not None:
+            self.telemetry.bind(self.maker)
         if self._day is not None:
             self.maker.money.peak = self._day.peak
         else:
@@ -113,13 +123,15 @@ class Trader:
     def on_update(
         self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
     ) -> None:
-        """Nothing is kept of updates."""
+        if self.telemetry is not None:
+            self.telemetry.on_update(ts_ns, market, forecast, ladder)
 
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
         """The journal has them."""
 
     def on_decision(self, wall_ns: int) -> None:
-        """Nothing is kept of timings."""
+        if self.telemetry is not None:
+            self.telemetry.on_decision(wall_ns)
 
     def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
         if self.journal is not None:
@@ -130,6 +142,8 @@ class Trader:
         self.store.add(
             fill.trade_id, fill.order_id, fill.ts_ns, fill.side, fill.price, fill.lots, fill.is_maker, fill.commission
         )
+        if self.telemetry is not None:
+            self.telemetry.on_fill(fill)
 
     def on_halt(self, reason: str) -> None:
         self.stop_for(reason)
@@ -148,6 +162,8 @@ class Trader:
         if self._beats % _ARTIFACT_EVERY == 0 and self._stamp() != self._stamps:
             self._check_artifact()
         self.beat()
+        if self.telemetry is not None:
+            self.telemetry.publish(self.phase)
         if self.maker.halted:
             self._wind_down()
 

@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from engine.config import Config
-from engine.live.account import cancel_everything, keys, make_desk
+from engine.live.account import Keys, cancel_everything, keys, make_desk
 from engine.live.alarms import Alarms
 from engine.live.state import Heartbeat, StateFolder, WatchdogBeat, is_alive
 from venues.adapters_config import urls
@@ -184,6 +184,54 @@ class Watchdog:
     async def _last_look(self) -> int:
         wound = await cancel_everything(self._desk, 20.0)
         return 0 if wound.resting == 0 else 5
+
+
+async def stand_by(config: Config, instrument: str) -> None:
+    """Watch whichever trader comes to life in the state folder, one after the other, until cancelled.
+
+    A heartbeat that nobody watched and that has fallen silent is from a crash: orders may rest, and are
+    cancelled. Its process is left alone, since by now the number may be another one's.
+    """
+    state = StateFolder(Path(config.live.state))
+    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    credentials = keys(config.live)  # a watchdog without them would be found out too late
+    dealt_with = 0
+    while True:
+        beat = state.heartbeat()
+        if beat is not None and beat.phase != "stopped" and beat.mono_ns != dealt_with:
+            age = (time.monotonic_ns() - beat.mono_ns) / 1e9
+            is_fresh = 0.0 <= age < config.live.heartbeat_timeout_s
+            try:
+                settings = msgspec.json.decode((state.path / "watchdog-config.json").read_bytes(), type=Config)
+            except (OSError, msgspec.DecodeError) as error:
+                print(f"{state.path / 'watchdog-config.json'}: {error}", flush=True)
+                settings = config
+            if is_fresh and is_alive(beat.pid):
+                print(f"watching process {beat.pid}", flush=True)
+                code = await Watchdog(settings, contract, beat.pid).run()
+                print(f"process {beat.pid} has ended; {code}", flush=True)
+                last = state.heartbeat()
+                dealt_with = last.mono_ns if last is not None else 0
+            elif not state.is_taken() or not 0.0 <= age < _SLOW_PHASE_S:
+                dealt_with = beat.mono_ns
+                await _clean_up(settings, contract, credentials, state)
+        await asyncio.sleep(_BEAT_S)
+
+
+async def _clean_up(config: Config, contract: Contract, credentials: Keys, state: StateFolder) -> None:
+    """Cancel what a trader may have left that died while nobody watched."""
+    alarms = Alarms(state.path / "alarms.jsonl", config.live.webhook, "watchdog")
+    alarms.raise_("trader_died", f"{contract.id}: it ended while nobody watched; cancelling everything")
+    desk = make_desk(config.live, contract, credentials, timeout_s=2.0)
+    try:
+        wound = await cancel_everything(desk, _RESCUE_S)
+    finally:
+        await desk.close()
+    if wound.resting != 0:
+        alarms.raise_("unsafe", f"{contract.id}: could not verify that nothing rests at the venue")
+    else:
+        alarms.raise_("safe", f"{contract.id}: nothing rests, after {wound.seconds:.1f} s")
+    alarms.close()
 
 
 def main(settings: str, instrument: str, pid: str) -> int:

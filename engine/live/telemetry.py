@@ -1,0 +1,329 @@
+"""What a trader shows of itself: frames over a local datagram socket, which can be lost but never waited for.
+
+A monitor binds a socket in the folder `monitor.path`; four times a second the trader sends one frame to
+each socket it finds there, without blocking. Nobody there, a full buffer, a dead monitor: the frame is
+dropped. Frames are made on the trading thread, but by a timer, not within a decision.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from engine.config import Config, ConfigError
+from models.predictor import Forecast, Predictor
+from strategies.maker import MarketMaker, OwnFill
+from strategies.values import BID, Ladder, Market
+from venues.contracts import Contract
+
+SOCKETS = "*.sock"
+_LOOK_S = 1.0
+_LEVELS = 12
+_SAMPLE_NS = 1_000_000_000
+_LATE = 2  # an outcome this many horizons late, after a gap, is none
+_KEPT = 256  # of what piles up between two frames
+_BUFFER = 1 << 20
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while a trader runs. `tick` and `lot` are decimals; `state` is its folder, live only;
+    `students` names each task's students by layer group and regime."""
+
+    instrument: str
+    mode: str
+    """paper or live."""
+    pid: int
+    started_ns: int
+    quoter: str
+    artifact: str | None
+    artifact_hash: str | None
+    horizon_s: float
+    currency: str
+    tick: str
+    lot: str
+    max_position_lots: int
+    state: str | None = None
+    journal: str | None = None
+    students: list[str] = []
+
+    @property
+    def key(self) -> str:
+        """Names one trader among those that a monitor hears."""
+        return f"{self.instrument}@{self.pid}"
+
+
+class Pnl(msgspec.Struct, frozen=True):
+    """Money since the trader started, settlement currency: total = captured + inventory - fees."""
+
+    total: float = 0.0
+    captured: float = 0.0
+    """Distance of fills from the mid at their time."""
+    inventory: float = 0.0
+    """Moves of the mid while lots were held."""
+    fees: float = 0.0
+    day: float = 0.0
+    """Total of the trading day, over restarts."""
+
+
+class Outcome(NamedTuple):
+    """A forecast and what came of it: times in ns, mids in ticks."""
+
+    ts_ns: int
+    due_ns: int
+    mid: float
+    forecast: float
+    happened: float
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a trader. Prices are ticks, sizes lots, times ns; lists begin at the best level."""
+
+    about: About
+    seq: int
+    ts_ns: int
+    phase: str
+    bids: list[tuple[int, int]] = []
+    asks: list[tuple[int, int]] = []
+    orders: list[tuple[int, int, int, int]] = []
+    """(side, price, lots left, state) of all that may rest at the venue."""
+    wanted: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    position: int = 0
+    pnl: Pnl = Pnl()
+    forecast: tuple[float, float, float, float] | None = None
+    sigma: float = 0.0
+    regime: int = 1
+    closeness: list[list[float]] = []
+    """By task, each student's closeness to the consensus, in (0, 1]."""
+    outcomes: list[Outcome] = []
+    """New since the last frame, as are `fills` (ts_ns, side, price, lots) and `decision_ns`."""
+    fills: list[tuple[int, int, int, int]] = []
+    decision_ns: list[int] = []
+    decisions: int = 0
+    counts: dict[str, int] = {}
+    halted: str = ""
+    standby: str = ""
+    problem: str = ""
+    fault: str = ""
+    budget_used: float = 0.0
+    resting: int | None = None
+    """Orders at the venue, by its own answer; known at the end of a live run."""
+
+
+def meeting_place(config: Config) -> Path:
+    """The folder of the sockets, made if need be.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be made, or others could listen in.
+
+    """
+    named = config.monitor.path
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = Path(named) if named is not None else base / f"cmm-{os.getuid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: {error.strerror}; set monitor.path to a folder of yours, or monitor.enabled=false"
+        ) from error
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ConfigError(f"{folder}: others could write there; set monitor.path to a folder that is yours alone")
+    return folder.resolve()
+
+
+class Publisher:
+    """Sends to every socket in a folder, and drops what is not taken at once."""
+
+    def __init__(self, folder: Path) -> None:
+        # a socket's path may have 108 bytes: through the open folder it is short wherever the folder lies
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        self._names: list[str] = []
+        self._looked = float("-inf")
+        self.dropped = 0
+
+    def has_listeners(self) -> bool:
+        """Whether a socket is there; looked up once a second."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            with suppress(OSError):
+                self._names = sorted(name for name in os.listdir(self._folder) if name.endswith(".sock"))  # noqa: PTH208
+        return bool(self._names)
+
+    def send(self, message: bytes) -> None:
+        for name in self._names:
+            try:
+                self._socket.sendto(message, f"/proc/self/fd/{self._folder}/{name}")
+            except OSError:
+                self.dropped += 1
+
+    def close(self) -> None:
+        self._socket.close()
+        os.close(self._folder)
+
+
+class Telemetry:
+    """Watches one maker and publishes frames; its callbacks are the maker's observer's.
+
+    Parameters
+    ----------
+    config : Config
+    about : About
+    contract : Contract
+    predictor : Predictor, optional
+
+    """
+
+    def __init__(self, config: Config, about: About, contract: Contract, predictor: Predictor | None) -> None:
+        self._folder = meeting_place(config)
+        self._publisher = Publisher(self._folder)
+        self.about, self._worth, self._predictor = about, contract.worth, predictor
+        self._horizon_ns = round(about.horizon_s * 1e9)
+        self._encoder = msgspec.json.Encoder()
+        self._maker: MarketMaker | None = None
+        self._last: tuple[int, Market, Forecast | None, Ladder | None] | None = None
+        self._pending: deque[tuple[int, int, float, float]] = deque()  # due, time, mid, forecast
+        self._sample_ns = 0
+        self._outcomes: list[Outcome] = []
+        self._fills: list[tuple[int, int, int, int]] = []
+        self._times: list[int] = []
+        self._decisions = self._seq = 0
+        self._captured = self._fees = 0.0
+        self._start: float | None = None
+        self._watches = False
+
+    def bind(self, maker: MarketMaker) -> None:
+        """The maker that is watched."""
+        self._maker = maker
+
+    # ── within decisions: as little as can be ─────────────────────────────────────────────────
+
+    def on_update(self, ts_ns: int, market: Market, forecast: Forecast | None, ladder: Ladder | None) -> None:
+        """Remember the last update, and now and then a forecast until its horizon has passed."""
+        self._last = (ts_ns, market, forecast, ladder)
+        if self._start is None and self._maker is not None:
+            self._start = self._maker.ledger.equity(market.mid_ticks)
+        pending = self._pending
+        if pending and ts_ns >= pending[0][0]:
+            due, then, mid, change = pending.popleft()
+            if ts_ns < due + _LATE * self._horizon_ns and len(self._outcomes) < _KEPT:
+                self._outcomes.append(Outcome(then, ts_ns, mid, change, market.mid_ticks - mid))
+        if forecast is not None and ts_ns >= self._sample_ns:
+            self._sample_ns = ts_ns + _SAMPLE_NS
+            pending.append((ts_ns + self._horizon_ns, ts_ns, market.mid_ticks, forecast.mid_change_ticks))
+
+    def on_decision(self, wall_ns: int) -> None:
+        self._decisions += 1
+        if len(self._times) < _KEPT:
+            self._times.append(wall_ns)
+
+    def on_fill(self, fill: OwnFill) -> None:
+        signed = fill.lots if fill.side == BID else -fill.lots
+        if self._last is not None:
+            self._captured += signed * (self._worth(self._last[1].mid_ticks) - self._worth(float(fill.price)))
+        self._fees += float(fill.commission)
+        if len(self._fills) < _KEPT:
+            self._fills.append((fill.ts_ns, fill.side, fill.price, fill.lots))
+
+    # ── by the timer ──────────────────────────────────────────────────────────────────────────
+
+    def asks_to_halt(self) -> bool:
+        """Whether a monitor wants a paper trader to stop quoting; a live one has its latch."""
+        return (self._folder / halt_file(self.about)).exists()
+
+    def publish(self, phase: str, resting: int | None = None) -> None:
+        """Send a frame to whoever listens."""
+        if self._publisher.has_listeners():
+            if self._predictor is not None and not self._watches:
+                self._predictor.watch()
+                self._watches = True
+            self._publisher.send(self._encoder.encode(self.frame(phase, resting)))
+        for pile in (self._outcomes, self._fills, self._times):
+            pile.clear()  # type: ignore[attr-defined]
+
+    def frame(self, phase: str, resting: int | None = None) -> Frame:
+        """The look of the maker now."""
+        maker = self._maker
+        assert maker is not None
+        self._seq += 1
+        if self._last is None:
+            return Frame(
+                about=self.about, seq=self._seq, ts_ns=0, phase=phase, position=maker.position, halted=maker.halted,
+                standby=maker.standby, problem=maker.problem, counts=dict(maker.counts), resting=resting,
+            )  # fmt: skip
+        ts_ns, market, forecast, ladder = self._last
+        bids, asks = maker.shown(_LEVELS)
+        return Frame(
+            about=self.about, seq=self._seq, ts_ns=ts_ns, phase=phase, bids=bids, asks=asks,
+            orders=[(o.side, o.price, o.left, int(o.state)) for o in maker.working.all()],
+            wanted=(ladder.bids.tolist(), ladder.asks.tolist()) if ladder is not None else ([], []),
+            position=maker.position, pnl=self._pnl(maker, market.mid_ticks), forecast=forecast,
+            sigma=market.sigma_ticks, regime=market.regime, closeness=self._closeness(forecast),
+            outcomes=self._outcomes, fills=self._fills, decision_ns=self._times, decisions=self._decisions,
+            counts=dict(maker.counts), halted=maker.halted, standby=maker.standby, problem=maker.problem,
+            fault=maker.model_fault, budget_used=maker.money.used, resting=resting,
+        )  # fmt: skip
+
+    def close(self, phase: str, resting: int | None = None) -> None:
+        """A last frame, and no more."""
+        self.publish(phase, resting)
+        self._publisher.close()
+        with suppress(OSError):
+            (self._folder / halt_file(self.about)).unlink(missing_ok=True)
+
+    def _pnl(self, maker: MarketMaker, mid: float) -> Pnl:
+        total = maker.ledger.equity(mid) - (self._start or 0.0)
+        return Pnl(total, self._captured, total - self._captured + self._fees, self._fees, maker.ledger.pnl(mid))
+
+    def _closeness(self, forecast: Forecast | None) -> list[list[float]]:
+        if self._predictor is None or forecast is None or not self._watches:
+            return []
+        found: list[list[float]] = self._predictor.closeness().astype(np.float64).round(4).tolist()
+        return found
+
+
+def about_of(
+    config: Config, contract: Contract, predictor: Predictor | None, mode: str, quoter: str, artifact: Path | None,
+    state: Path | None = None, journal: Path | None = None,
+) -> About:  # fmt: skip
+    """The unchanging part of a trader's frames."""
+    manifest: Any = predictor.manifest if predictor is not None else None
+    spec = manifest.spec if manifest is not None else config.features
+    return About(
+        instrument=contract.id, mode=mode, pid=os.getpid(), started_ns=time.time_ns(), quoter=quoter,
+        artifact=str(artifact) if artifact is not None else None,
+        artifact_hash=manifest.hash if manifest is not None else None,
+        horizon_s=spec.horizon_s, currency=contract.terms.currency, tick=str(contract.terms.tick),
+        lot=str(contract.terms.lot), max_position_lots=config.limits.max_position_lots,
+        state=str(state.resolve()) if state is not None else None,
+        journal=str(journal.resolve()) if journal is not None else None,
+        students=_students(manifest) if manifest is not None else [],
+    )  # fmt: skip
+
+
+def _students(manifest: Any) -> list[str]:
+    each = manifest.students // len(manifest.tasks)
+    groups = max(each // manifest.regimes, 1)
+    regimes = manifest.regimes
+    names = ("calm", "normal", "volatile") if regimes == 3 else [f"regime {r}" for r in range(regimes)]
+    layers = ("early", "middle", "late") if groups == 3 else [f"group {g}" for g in range(groups)]
+    return [f"{name} · {layer}" for name in names for layer in layers][:each]  # as `models.fusion.regime_of` has them
+
+
+def halt_file(about: About) -> str:
+    """Name of the file that asks a paper trader to stop quoting."""
+    return f"halt-{about.pid}"

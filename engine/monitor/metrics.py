@@ -1,0 +1,118 @@
+"""Prometheus metrics of all traders that the monitor hears."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.monitor.hub import BUCKETS_S, Hub, Watched
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_WHO = ["instrument", "mode"]
+type _Rows = list[tuple[tuple[str, str], Watched]]
+
+
+class _Traders(Collector):
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        newest: dict[tuple[str, str], Watched] = {}
+        for watched in sorted(self._hub.traders.values(), key=lambda w: w.about.started_ns):
+            newest[watched.about.instrument, watched.about.mode] = watched
+        yield CounterMetricFamily("cmm_monitor_garbage", "Datagrams that were no frames.", value=self._hub.garbage)
+        rows = list(newest.items())
+        yield _gauge(
+            "cmm_up",
+            "Whether the trader lives and is heard.",
+            rows,
+            lambda w: w.status not in ("dead", "silent", "stopped"),
+        )
+        yield _gauge(
+            "cmm_quoting", "Whether orders of it rest or are on their way.", rows, lambda w: bool(w.frame.orders)
+        )
+        yield _gauge("cmm_halted", "Whether it was halted for good.", rows, lambda w: bool(w.frame.halted))
+        yield _gauge("cmm_position_lots", "Net position.", rows, lambda w: w.frame.position)
+        yield _gauge("cmm_working_orders", "Orders that may rest at the venue.", rows, lambda w: len(w.frame.orders))
+        yield _gauge(
+            "cmm_budget_used_ratio", "Share of the day's loss limits used.", rows, lambda w: w.frame.budget_used
+        )
+        yield _gauge("cmm_frame_age_seconds", "Since the last frame.", rows, _age)
+        yield _gauge(
+            "cmm_confidence_ratio",
+            "Agreement of the students on the mid change.",
+            rows,
+            lambda w: w.frame.forecast[3] if w.frame.forecast else 0.0,
+        )
+        yield _gauge(
+            "cmm_forecast_correlation",
+            "Forecast mid change with what happened.",
+            rows,
+            lambda w: w.skill().get("correlation", 0.0),
+        )
+        yield _gauge(
+            "cmm_forecast_bias_ticks", "Forecast minus happened, mean.", rows, lambda w: w.skill().get("bias", 0.0)
+        )
+        model = GaugeMetricFamily("cmm_model", "1 for the artifact that trades.", labels=[*_WHO, "artifact_hash"])
+        for pair, watched in rows:
+            model.add_metric([*pair, watched.about.artifact_hash or ""], 1.0)
+        pnl = GaugeMetricFamily(
+            "cmm_pnl",
+            "Money since the start, by component; total = captured + inventory - fees.",
+            labels=[*_WHO, "currency", "component"],
+        )
+        actions = CounterMetricFamily("cmm_order_actions", "Order actions.", labels=[*_WHO, "kind"])
+        bound = CounterMetricFamily(
+            "cmm_limit_bound", "Actions that a limit changed or kept back.", labels=[*_WHO, "limit"]
+        )
+        events = CounterMetricFamily(
+            "cmm_events", "What else the maker counts: fills, rejects, pulls, model faults …", labels=[*_WHO, "event"]
+        )
+        alarms = CounterMetricFamily("cmm_alarms", "Alarms raised.", labels=[*_WHO, "kind"])
+        lost = CounterMetricFamily("cmm_frames_lost", "Frames that did not arrive.", labels=_WHO)
+        times = HistogramMetricFamily(
+            "cmm_decision_seconds", "From book update to actions, of the decisions that frames carry.", labels=_WHO
+        )
+        for (instrument, mode), watched in rows:
+            who = [instrument, mode]
+            for name in ("total", "captured", "inventory", "fees", "day"):
+                pnl.add_metric([*who, watched.about.currency, name], getattr(watched.frame.pnl, name))
+            for name, count in sorted(watched.frame.counts.items()):
+                if name.startswith("action_"):
+                    actions.add_metric([*who, name.removeprefix("action_")], count)
+                elif name.startswith("bound_"):
+                    bound.add_metric([*who, name.removeprefix("bound_")], count)
+                else:
+                    events.add_metric([*who, name], count)
+            for kind, count in sorted(watched.alarm_counts.items()):
+                alarms.add_metric([*who, kind], count)
+            lost.add_metric(who, watched.lost)
+            total, buckets = 0, []
+            for edge, count in zip((*map(str, BUCKETS_S), "+Inf"), watched.buckets, strict=True):
+                total += count
+                buckets.append((edge, float(total)))
+            times.add_metric(who, buckets, watched.time_sum_s)
+        yield from (model, pnl, actions, bound, events, alarms, lost, times)
+
+
+def _age(watched: Watched) -> float:
+    return time.monotonic() - watched.heard
+
+
+def _gauge(name: str, text: str, rows: _Rows, value: Callable[[Watched], float]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, text, labels=_WHO)
+    for who, watched in rows:
+        gauge.add_metric(list(who), float(value(watched)))
+    return gauge
+
+
+def render(hub: Hub) -> bytes:
+    """All metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Traders(hub))
+    text: bytes = generate_latest(registry)
+    return text

@@ -1,0 +1,603 @@
+"""The monitor: frames that never hold a trader up, a page that tells and halts, and nobody who may not."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from engine.backtest import Plan
+from engine.config import SHIPPED, Config, ConfigError, MonitorConfig, QueueConfig, RunsConfig
+from engine.live import drill
+from engine.live.drill_try import KEY, SECRET, Try
+from engine.live.journal import verify
+from engine.live.paper_run import replay_day
+from engine.live.telemetry import About, Frame, Publisher, halt_file, meeting_place
+from engine.monitor import metrics, stop
+from engine.monitor.archive import Archive
+from engine.monitor.hub import Hub, Watched, sweep
+from engine.monitor.server import Monitor, serve
+from venues.catalog import Catalog, Day
+from venues.contracts import ContractTable
+from venues.events import ASK, BID
+from venues.importer import import_events
+from venues.simulator import simulate
+
+pytestmark = pytest.mark.xdist_group("monitor")
+
+_TOKEN = "a-token-that-nobody-guesses"
+_CHROMIUM = next(
+    (found for name in (os.environ.get("CMM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+     if name and (found := shutil.which(name))), None,
+)  # fmt: skip
+_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalog, Day]:
+    """Five minutes of simulated market."""
+    catalog = Catalog(tmp_path_factory.mktemp("monitor") / "data", ContractTable())
+    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
+    done = import_events(catalog, simulate(11, 300.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
+    return catalog, done.days[0]
+
+
+def config(folder: Path, **monitor: Any) -> Config:
+    at = folder / "sockets"
+    at.mkdir(mode=0o700, exist_ok=True)
+    made = MonitorConfig(path=str(at), **monitor)
+    return msgspec.structs.replace(Config(), monitor=made, runs=RunsConfig(path=str(folder / "runs")))
+
+
+def frame(seq: int = 1, **more: Any) -> Frame:
+    about = About(
+        instrument="QR.SIM", mode="paper", pid=os.getpid(), started_ns=1, quoter="cmm", artifact=None,
+        artifact_hash=None, horizon_s=5.0, currency="USD", tick="1", lot="1", max_position_lots=10,
+    )  # fmt: skip
+    return Frame(about=about, seq=seq, ts_ns=seq * 10**9, phase="trading", **more)
+
+
+# ── frames ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nobody_listening_costs_nothing_and_nobody_slow_is_waited_for(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    assert not publisher.has_listeners()
+    deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    deaf.bind(str(tmp_path / "1-deaf.sock"))
+    gone = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    gone.bind(str(tmp_path / "1-gone.sock"))
+    gone.close()
+    publisher._looked = float("-inf")
+    assert publisher.has_listeners()
+    started = time.perf_counter()
+    for _ in range(2000):
+        publisher.send(b"x" * 10_000)
+    assert time.perf_counter() - started < 2.0
+    assert publisher.dropped >= 2000  # the dead one each time, the deaf one once its queue was full
+    assert deaf.recv(20_000) == b"x" * 10_000
+    deaf.close()
+    publisher.close()
+
+
+def test_sockets_of_dead_monitors_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "999999999-a.sock").touch()
+    (tmp_path / f"{os.getpid()}-b.sock").touch()
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.glob("*.sock")] == [f"{os.getpid()}-b.sock"]
+
+
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"others could write there; set monitor\.path"):
+        meeting_place(msgspec.structs.replace(Config(), monitor=MonitorConfig(path=str(open_to_all))))
+
+
+def test_what_is_shown_is_what_was_traded(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+    """Watched or not, the run is the same; the last frame's money adds up and equals the venue's."""
+    plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    alone = replay_day(
+        *market, msgspec.structs.replace(plan, config=Config(monitor=MonitorConfig(enabled=False))), 0.0, None
+    )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+    listener.bind(str(tmp_path / "sockets" / "1-test.sock"))
+    heard: list[Frame] = []
+    decoder = msgspec.json.Decoder(Frame)
+
+    def drain(*_: Any) -> None:
+        while True:
+            try:
+                heard.append(decoder.decode(listener.recv(1 << 20, socket.MSG_DONTWAIT)))
+            except BlockingIOError:
+                return
+
+    watched = replay_day(*market, plan, 0.0, tmp_path / "journal.jsonl", drain)
+    drain()
+    listener.close()
+    assert watched.tape.fills == alone.tape.fills
+    assert watched.tape.actions == alone.tape.actions
+    assert verify(tmp_path / "journal.jsonl").differences == []
+    last = heard[-1]
+    assert [f.seq for f in heard] == list(range(1, len(heard) + 1))
+    assert (last.phase, last.about.instrument, last.counts["fills"]) == ("stopped", "QR.SIM", len(alone.tape.fills))
+    pnl = last.pnl
+    assert pnl.total == pytest.approx(pnl.captured + pnl.inventory - pnl.fees)
+    assert pnl.total == pytest.approx(alone.venue_net, abs=0.01 * len(alone.tape.fills))
+    assert pnl.fees == pytest.approx(sum(f.commission for f in alone.tape.fills))
+    with_students = [f for f in heard if f.closeness]
+    assert with_students
+    for one in with_students:
+        assert len(one.closeness) == 3
+        assert all(0.0 < c <= 1.0 for task in one.closeness for c in task)
+        assert len(one.closeness[0]) == len(one.about.students)
+    times = watched.tape.ts_ns
+    for outcome in [o for f in heard for o in f.outcomes][:50]:  # each was made before it came due, not after
+        assert outcome.due_ns - outcome.ts_ns >= 5 * 10**9
+        then, due = (int((times <= t).sum()) - 1 for t in (outcome.ts_ns, outcome.due_ns))
+        assert outcome.happened == pytest.approx(watched.tape.mids[due] - watched.tape.mids[then])
+
+
+def test_a_paper_trader_stops_quoting_when_asked(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+    plan = Plan(config(tmp_path, every_ms=50), "cmm", SHIPPED, None, QueueConfig(model="power"))
+
+    def ask(_: dt.date, share: float) -> None:
+        if share > 0.5:
+            (tmp_path / "sockets" / f"halt-{os.getpid()}").touch()
+
+    episode = replay_day(*market, plan, 0.0, None, ask)
+    assert episode.tape.halted == ["operator"]
+    assert episode.counts["halted_operator"] == 1
+    assert not (tmp_path / "sockets" / f"halt-{os.getpid()}").exists()
+
+
+# ── what the monitor makes of them ────────────────────────────────────────────────────────────
+
+
+def test_status_tells_dead_from_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(frame())
+    watched.take(frame(2, orders=[(1, 100, 1, 1)]))
+    assert watched.status == "trading"
+    watched.take(frame(5, halted="loss_budget"))
+    assert (watched.status, watched.why, watched.lost) == ("halted", "loss_budget", 2)
+    watched.heard -= 2.0
+    assert watched.status == "silent"
+    monkeypatch.setattr("engine.monitor.hub.is_alive", lambda _: False)
+    assert watched.status == "dead"
+    watched.frame = msgspec.structs.replace(watched.frame, phase="stopped")
+    assert watched.status == "stopped"
+
+
+def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
+    hub = Hub(meeting_place(config(tmp_path)))
+    hub.take(frame())
+    hub.take(frame(2, decision_ns=[40_000, 60_000, 10**9], counts={"action_place": 3, "bound_position": 2, "fills": 1}))
+    lines = metrics.render(hub).decode().splitlines()
+    who = 'instrument="QR.SIM",mode="paper"'
+    assert f"cmm_up{{{who}}} 1.0" in lines
+    assert (
+        f"cmm_order_actions_total{{{who.replace(',mode', ',kind=' + chr(34) + 'place' + chr(34) + ',mode')}}} 3.0"
+        in lines
+    )
+    assert 'cmm_decision_seconds_bucket{instrument="QR.SIM",le="5e-05",mode="paper"} 1.0' in lines
+    assert 'cmm_decision_seconds_bucket{instrument="QR.SIM",le="+Inf",mode="paper"} 3.0' in lines
+    assert f"cmm_decision_seconds_count{{{who}}} 3.0" in lines
+    hub._socket.close()
+
+
+def test_the_dashboard_asks_for_metrics_that_exist(tmp_path: Path) -> None:
+    hub = Hub(meeting_place(config(tmp_path)))
+    hub.take(frame(2, counts={"action_place": 3, "bound_position": 2, "fills": 1}, fills=[(1, 1, 100, 1)]))
+    hub.traders["QR.SIM@" + str(os.getpid())].alarm_counts["halt"] = 1
+    text = metrics.render(hub).decode()
+    dashboard = json.loads((Path(__file__).parent.parent / "deploy" / "grafana-dashboard.json").read_text())
+    asked = {w for panel in dashboard["panels"] for target in panel.get("targets", []) for w in _names(target["expr"])}
+    assert asked
+    assert {name for name in asked if f"\n{name}{{" not in text} == set()
+    hub._socket.close()
+
+
+def _names(expression: str) -> set[str]:
+    return set(re.findall(r"\bcmm_[a-z_]+", expression))
+
+
+def test_a_journal_is_read_in_pages(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "one" / "journal.jsonl"
+    plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    replay_day(*market, plan, 0.0, path)
+    (path.parent / "run.json").write_text('{"command": "paper"}')
+    archive = Archive(tmp_path / "runs")
+    key = archive.list_runs()[0]["journals"][0]
+    index = archive.journal(key, [])
+    assert index is not None
+    total = index.grow()
+    assert total == len(path.read_bytes().splitlines()) - 1
+    rows = index.lines(total - 3, 10)
+    assert [row["i"] for row in rows] == [total - 3, total - 2, total - 1]
+    middle = index.lines(total // 2, 1)[0]
+    assert index.find(int(middle["ts_ms"]) * 1_000_000) <= middle["i"]
+    with path.open("ab") as handle:  # a torn last line is not shown, and shown once whole
+        handle.write(b'[1,"')
+    assert index.grow() == total
+    assert archive.journal("nonsense", []) is None
+
+
+# ── who may do what ───────────────────────────────────────────────────────────────────────────
+
+
+class Served:
+    """A monitor on a port of its own, in this loop."""
+
+    def __init__(self, made: Config, token: str | None) -> None:
+        self.monitor = Monitor(made, token)
+        self.url = ""
+
+    async def __aenter__(self) -> Served:
+        self.runner = web.AppRunner(self.monitor.app, access_log=None, shutdown_timeout=0.2)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runner.cleanup()
+
+
+def test_only_the_page_can_halt_and_only_when_confirmed(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with Served(config(tmp_path), None) as served, aiohttp.ClientSession() as session:
+            served.monitor.hub.take(frame(orders=[(1, 100, 1, 1)]))
+            body = {"key": frame().about.key, "confirm": "QR.SIM", "reason": "x"}
+            page = await (await session.get(served.url)).text()
+            key = page.partition('name="page-key" content="')[2].partition('"')[0]
+            asked = tmp_path / "sockets" / halt_file(frame().about)
+
+            async def post(data: Any = None, **headers: str) -> int:
+                async with session.post(served.url + "/api/halt", json=data or body, headers=headers) as answer:
+                    return answer.status
+
+            assert await post() == 403
+            assert await post(**{"X-CMM-Page": "guess"}) == 403
+            assert await post(**{"X-CMM-Page": key, "Sec-Fetch-Site": "cross-site"}) == 403
+            assert await post(**{"X-CMM-Page": key, "Host": "evil.example"}) == 421
+            assert await post({**body, "confirm": "OTHER"}, **{"X-CMM-Page": key}) == 400
+            assert await post({**body, "key": "nobody"}, **{"X-CMM-Page": key}) == 404
+            assert not asked.exists()
+            halting = asyncio.create_task(post(**{"X-CMM-Page": key}))
+            while not asked.exists():
+                await asyncio.sleep(0.01)
+            served.monitor.hub.take(frame(2, halted="operator"))
+            assert await halting == 200
+
+    asyncio.run(work())
+
+
+def test_reading_needs_the_token_and_the_right_host(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with Served(config(tmp_path, hosts=["desk.example"]), _TOKEN) as served:
+            async with aiohttp.ClientSession() as session:
+                for path in ("/api/look", "/api/stream", "/api/runs", "/api/journals", "/metrics", "/static/plotly.js"):
+                    async with session.get(served.url + path) as answer:
+                        assert answer.status == 401, path
+                async with session.get(served.url, allow_redirects=False) as answer:
+                    assert (answer.status, answer.headers["Location"]) == (303, "/login")
+                for scheme, given_, status in (
+                    ("Bearer", _TOKEN, 200),
+                    ("Bearer", _TOKEN[:-1], 401),
+                    ("Basic", _TOKEN, 401),
+                ):
+                    async with session.get(
+                        served.url + "/metrics", headers={"Authorization": f"{scheme} {given_}"}
+                    ) as answer:
+                        assert answer.status == status
+                async with session.post(served.url + "/login", data={"token": "wrong"}) as answer:
+                    assert answer.status == 401
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+                async with session.post(served.url + "/login", data={"token": _TOKEN}, allow_redirects=False) as answer:
+                    cookie = answer.headers["Set-Cookie"]
+                    assert (answer.status, "HttpOnly" in cookie, "SameSite=Strict" in cookie) == (303, True, True)
+                    assert _TOKEN not in cookie
+                async with session.get(served.url + "/api/look") as answer:
+                    assert answer.status == 200
+                    for name in (
+                        "Content-Security-Policy",
+                        "X-Content-Type-Options",
+                        "X-Frame-Options",
+                        "Referrer-Policy",
+                    ):
+                        assert name in answer.headers
+                    assert "Access-Control-Allow-Origin" not in answer.headers
+                for host, status in (("desk.example", 200), ("evil.example", 421)):  # rebinding
+                    async with session.get(
+                        served.url + "/api/look", headers={"Host": host, "Cookie": cookie.partition(";")[0]}
+                    ) as answer:
+                        assert answer.status == status
+                async with session.get(served.url + "/api/look", headers={"Sec-Fetch-Site": "cross-site"}) as answer:
+                    assert answer.status == 403
+
+    asyncio.run(work())
+
+
+def test_beyond_this_machine_only_with_a_token(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set CMM_MONITOR_TOKEN"):
+        serve(config(tmp_path, host="0.0.0.0"), None, print)
+    with pytest.raises(ConfigError, match="at least 16 characters"):
+        serve(config(tmp_path), "short", print)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """A monitor in a thread: its port and its page's key."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    served = Served(config(tmp_path_factory.mktemp("fuzzed")), None)
+    asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
+    served.monitor.hub.take(frame())
+    yield int(served.url.rpartition(":")[2]), served.monitor._page_key
+    asyncio.run_coroutine_threadsafe(served.__aexit__(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+_ROUTES = [
+    "/", "/login", "/api/look", "/api/history", "/api/runs", "/api/journals", "/api/journal", "/api/halt", "/metrics",
+    "/static/x", "/static/..%2f..%2fserver.py", "/runs/a/report.html", "/runs/..%2f..%2fetc/passwd", "/healthz", "/%00",
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"]),
+    route=st.sampled_from(_ROUTES),
+    query=st.dictionaries(
+        st.sampled_from(["key", "id", "start", "count", "at_ms", "token"]), st.text(max_size=20), max_size=3
+    ),
+    body=st.one_of(
+        st.binary(max_size=60),
+        st.just(b"x" * 5000),
+        st.just(b'{"key": 1}'),
+        st.just(b'{"key":"","confirm":"","reason":""}'),
+    ),
+    kind=st.sampled_from(
+        ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense"]
+    ),
+    odd=st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=255), max_size=20),
+)
+def test_nothing_that_is_sent_makes_it_fail(
+    address: tuple[int, str], method: str, route: str, query: dict[str, str], body: bytes, kind: str, odd: str
+) -> None:
+    """Methods, queries, headers and bodies at random: never a 5xx (but /readyz says 503 by design)."""
+    port, key = address
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Content-Type": kind, "X-CMM-Page": key, "Cookie": f"cmm_monitor={odd}", "Authorization": odd}
+    line.request(method, f"{route}?{urllib.parse.urlencode(query)}", body, headers)
+    answer = line.getresponse()
+    answer.read()
+    line.close()
+    assert answer.status < 500
+
+
+# ── a live trader ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_halting_a_live_trader_ends_with_nothing_resting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without the venue's keys in the monitor; its page holds no secret."""
+    quick = tmp_path / "artifact"
+    quick_hash = drill.quick_artifact(quick)
+
+    async def work(name: str) -> None:
+        base = config(tmp_path)
+        attempt = Try(tmp_path / name, 7, quick, quick_hash, base)
+        hub = Hub(meeting_place(base))
+        await hub.start()
+        try:
+            await attempt.open()
+            await attempt.start()
+            assert await attempt.until(lambda: any(w.status == "trading" for w in hub.traders.values()), 60.0)
+            watched = next(w for w in hub.traders.values() if w.status == "trading")
+            assert watched.about.mode == "live"
+            done = await stop.halt(hub.folder, watched, "a test")
+            assert (done.resting, done.ended) == (0, True), done
+            assert done.by == (
+                "the venue, asked by the monitor" if name == "with-keys" else "the venue, asked by the trader"
+            )
+            assert attempt.exchange.engine.resting(BID) == attempt.exchange.engine.resting(ASK) == 0
+            assert await attempt.until(lambda: watched.status == "stopped", 10.0)
+            assert watched.frame.resting == 0
+            watched.read_alarms()
+            assert "halt" in watched.alarm_counts
+            latch = watched.latched()
+            assert latch is not None
+            assert latch["reason"] == "operator"
+            assert SECRET.encode() not in hub.look()
+        finally:
+            await attempt.close()
+            await hub.stop()
+
+    asyncio.run(work("without-keys"))
+    monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
+    monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
+    asyncio.run(work("with-keys"))
+
+
+# ── in a browser ──────────────────────────────────────────────────────────────────────────────
+
+
+class Processes:
+    """`cmm monitor` and `cmm paper` as a user starts them."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        (folder / "sockets").mkdir(mode=0o700)
+        self.folder = folder
+        self._set = [
+            f"--set={key}={value}"
+            for key, value in (
+                ("monitor.path", folder / "sockets"),
+                ("data.path", data),
+                ("runs.path", folder / "runs"),
+            )
+        ]
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.monitor = self._start("monitor", "--port", "0")
+        deadline = time.monotonic() + 60
+        log = folder / "monitor-0.log"
+        while b"monitor at" not in log.read_bytes():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        self.url = log.read_text().partition("monitor at ")[2].split()[0]
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        path = self.folder / f"{words[0]}-{len(self.started)}.log"
+        with path.open("wb") as log:
+            command = [sys.executable, "-m", "engine.cli", *words, *self._set]
+            self.started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder))
+        return self.started[-1]
+
+    def paper(self) -> subprocess.Popen[bytes]:
+        return self._start("paper", "--replay", "QR.SIM", "--speed", "5")
+
+    def close(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert _CHROMIUM is not None, "no Chromium: scripts/browser.sh installs one"
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
+
+
+@pytest.fixture
+def processes(market: tuple[Catalog, Day], tmp_path: Path) -> Iterator[Processes]:
+    made = Processes(tmp_path, market[0].root)
+    yield made
+    made.close()
+
+
+def _page(browser: Browser, url: str, width: int, height: int, scheme: Any) -> tuple[Page, list[str]]:
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(url)
+    return page, errors
+
+
+def test_in_a_browser_it_tells_halts_and_survives_a_restart(browser: Browser, processes: Processes) -> None:
+    page, errors = _page(browser, processes.url, 1400, 900, "light")
+    expect(page.locator("#none")).to_be_visible()
+    trader = processes.paper()
+    expect(page.locator("#status")).to_have_text("trading", timeout=60_000)
+    expect(page.locator("#book .own").first).to_be_visible()
+    expect(page.locator("#c-price .main-svg").first).to_be_visible()
+    assert page.locator("#students tbody tr").count() == 9
+    shown = page.inner_text("#about")
+    page.wait_for_timeout(1000)
+    assert page.inner_text("#about") != shown  # the market's time goes on
+
+    trader.send_signal(signal.SIGKILL)
+    trader.wait()
+    died = time.monotonic()
+    expect(page.locator("#banner")).to_contain_text("the trader has died", timeout=5000)
+    assert time.monotonic() - died < 2.3  # 2 s, and the looking
+
+    processes.paper()
+    expect(page.locator("#status")).to_have_text("trading", timeout=60_000)
+    expect(page.locator("#banner")).to_be_hidden()
+    page.keyboard.press("Tab")  # the skip link comes first
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#halt").focus()
+    page.keyboard.press("Enter")
+    page.locator("#ask-no").click()
+    expect(page.locator("#status")).to_have_text("trading")  # asked, and not halted
+    page.locator("#halt").click()
+    page.locator("#ask-reason").fill("a test")
+    page.locator("#ask-yes").click()
+    expect(page.locator("#ask-yes")).to_have_text("Yes, halt QR.SIM now")
+    expect(page.locator("#status")).to_have_text("trading")  # asked once, and not halted
+    page.locator("#ask-yes").click()
+    expect(page.locator("#ask-result")).to_contain_text("0 orders rest", timeout=10_000)
+    page.locator("#ask-no").click()
+    expect(page.locator("#status")).to_have_text("halted: operator")
+    expect(page.locator("#book .own")).to_have_count(0)
+
+    page.locator("nav button[data-view=journal]").click()
+    expect(page.locator("#j-title")).to_contain_text("Decision 0 at 2020-03-02")
+    page.locator("#j-action").click()
+    expect(page.locator("#j-actions li").first).to_have_text(re.compile("^(place|amend|cancel) (bid|ask)"))
+    page.locator("#j-speed").select_option("100")
+    page.locator("#j-play").click()
+    page.wait_for_timeout(1500)
+    page.locator("#j-play").click()
+    assert int(page.locator("#j-at").input_value()) > 10
+
+    processes.monitor.terminate()
+    expect(page.locator("#link")).to_have_text("monitor not reached", timeout=5000)
+    expect(page.locator("#banner")).to_contain_text("Halt with")
+    assert processes.monitor.wait(10) == 0
+    assert [e for e in errors if "ERR_" not in e] == []
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "light"), (390, 844, "dark"), (1400, 900, "dark")])
+def test_it_fits_and_can_be_read(browser: Browser, processes: Processes, width: int, height: int, scheme: str) -> None:
+    processes.paper()
+    page, errors = _page(browser, processes.url, width, height, scheme)
+    expect(page.locator("#status")).to_have_text("trading", timeout=60_000)
+    expect(page.locator("#c-pnl .main-svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, dark[4:-1].split(","))) < 150) == (scheme == "dark")
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button,input,select,[role=img]')].filter(e => !(e.innerText || e.ariaLabel || "
+        "(e.labels && e.labels.length))).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
+    for name in ("--text", "--dim", "--bid", "--ask", "--bad", "--good", "--warn", "--accent"):
+        assert page.evaluate(_CONTRAST, [name, "--box"]) >= 4.5, name
+    assert errors == []
+    page.close()
+
+
+_CONTRAST = """([one, other]) => {
+  const light = (name) => {
+    const probe = document.createElement("span"); probe.style.color = `var(${name})`; document.body.append(probe);
+    const c = getComputedStyle(probe).color.match(/[0-9.]+/g).slice(0, 3).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    probe.remove();
+    return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
+  };
+  const [a, b] = [light(one), light(other)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
