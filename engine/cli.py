@@ -249,6 +249,17 @@ def demo(config: Config, minutes: float, seed: int) -> None:
 
 
 @main.command()
+@click.option("--minutes", type=click.FloatRange(min=1), default=60.0, show_default=True)
+@click.option("--seed", type=int, default=2026, show_default=True)
+@configured
+def simulate(config: Config, minutes: float, seed: int) -> None:
+    """Put a day of a simulated market, QR.SIM, into the catalog: something to replay without a recording."""
+    from engine.commands import simulate_recording
+
+    simulate_recording(config, minutes, seed)
+
+
+@main.command()
 @click.option("--replay", "replay", metavar="INSTRUMENT", help="Replay recorded days of this instrument, offline.")
 @click.option("--dates", help="Recorded days: a,b or a..b [the last one].")
 @click.option(

@@ -34,6 +34,7 @@ from venues.simulator import simulate
 
 _SHOWN_DAYS = 40
 _OUT_OF_RANGE_SHARE = 0.05
+_SIMULATED = dt.date(2020, 3, 2)
 
 
 def open_catalog(config: Config) -> Catalog:
@@ -124,6 +125,26 @@ def simulate_day(catalog: Catalog, seed: int, seconds: float, date: dt.date) -> 
             catalog, events, name, "simulator", [], Counter(), lambda _, n: update(f"{n:,} events", n / total)
         )
     return done.days[0]
+
+
+def simulate_recording(config: Config, minutes: float, seed: int) -> None:
+    """Simulate one day into the user's catalog, once: what is there already stays.
+
+    Raises
+    ------
+    ConfigError
+        The catalog has that day.
+
+    """
+    catalog = open_catalog(config)
+    if _SIMULATED in catalog.days("QR.SIM"):
+        raise ConfigError(
+            f"{config.data.path}: there is a QR.SIM of {_SIMULATED} already; take another --set data.path=…"
+        )
+    day = simulate_day(catalog, seed, minutes * 60.0, _SIMULATED)
+    console.stdout.print(
+        f"{day.instrument} {day.date}: {day.book_updates:,} book updates, {minutes:g} minutes", markup=False
+    )
 
 
 def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:

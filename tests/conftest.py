@@ -7,6 +7,10 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before torch is loaded
 
+import tempfile
+
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="cmm-tests-")  # the user's monitor hears nothing of our traders
+
 from collections import Counter
 from pathlib import Path
 

@@ -283,3 +283,12 @@ def test_demo_needs_nothing_from_outside(home: Path) -> None:
     assert not (home / "data").exists()
     (report,) = (home / "runs").glob("*/report.html")
     assert report.stat().st_size > 1e6
+
+
+def test_a_simulated_day_can_be_replayed_and_is_made_once(home: Path) -> None:
+    made = cmm("simulate", "--minutes", "1")
+    assert made.exit_code == 0
+    assert "QR.SIM 2020-03-02" in made.output
+    assert cmm("paper", "--replay", "QR.SIM", "--speed", "0", "--json").exit_code == 0
+    again = cmm("simulate")
+    assert (again.exit_code, "there is a QR.SIM of 2020-03-02 already" in again.output) == (2, True)
