@@ -209,7 +209,13 @@ async def _kill_and_restart(t: Try) -> None:
     assert t.trader is not None
     await t.trader.wait()
     await t.start()
-    if not await t.quoting():
+
+    def trades() -> bool:
+        beat = t.state.heartbeat()
+        return t.has_ended() or (beat is not None and beat.pid == t.pid and beat.phase == "trading")
+
+    # what rests at first may be the dead one's
+    if not await t.until(trades, 60.0) or not await t.quoting():
         t.fail(f"it did not quote again: {t.tail()}")
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Monitor:
         self._page_key = secrets.token_urlsafe(32)
         self._viewers = 0
         self._halts = asyncio.Lock()
+        self._reading = threading.Lock()
         self.hub = Hub(meeting_place(config))
         self._archive = Archive(Path(config.runs.path))
         self._plotly = get_plotlyjs().encode()
@@ -240,17 +242,18 @@ class Monitor:
 
     def _read_journal(self, key: str, start: int, count: int, at_ms: int) -> dict[str, Any]:
         try:
-            index = self._archive.journal(key, self._states())
-            if index is None:
-                raise web.HTTPNotFound
-            if at_ms >= 0:
-                start = index.find(at_ms * 1_000_000)
-            lines = index.lines(start, count)
+            with self._reading:  # an index grows as it is read, and threads share it
+                index = self._archive.journal(key, self._states())
+                if index is None:
+                    raise web.HTTPNotFound
+                if at_ms >= 0:
+                    start = index.find(at_ms * 1_000_000)
+                lines, total = index.lines(start, count), index.grow()
         except (ConfigError, msgspec.DecodeError, OSError) as error:
             raise web.HTTPUnprocessableEntity(text=json.dumps({"error": str(error)})) from error
         header = index.header
         about = {"instrument": header.instrument, "quoter": header.quoter, "artifact_hash": header.artifact_hash}
-        return {"about": about, "total": index.grow(), "lines": lines}
+        return {"about": about, "total": total, "lines": lines}
 
     def _states(self) -> list[Path]:
         known = {Path(w.about.state) for w in self.hub.traders.values() if w.about.state is not None}
