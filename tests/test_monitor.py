@@ -426,16 +426,20 @@ def test_halting_a_live_trader_ends_with_nothing_resting(tmp_path: Path, monkeyp
             assert await attempt.until(lambda: any(w.status == "trading" for w in hub.traders.values()), 60.0)
             watched = next(w for w in hub.traders.values() if w.status == "trading")
             assert watched.about.mode == "live"
+            if name == "dead":
+                assert attempt.trader is not None
+                attempt.trader.kill()
+                await attempt.trader.wait()
             done = await stop.halt(hub.folder, watched, "a test")
             assert (done.resting, done.ended) == (0, True), done
-            assert done.by == (
-                "the venue, asked by the monitor" if name == "with-keys" else "the venue, asked by the trader"
-            )
+            who = {"with-keys": "monitor", "without-keys": "trader", "dead": "watchdog"}[name]
+            assert done.by == f"the venue, asked by the {who}"
             assert attempt.exchange.engine.resting(BID) == attempt.exchange.engine.resting(ASK) == 0
-            assert await attempt.until(lambda: watched.status == "stopped", 10.0)
-            assert watched.frame.resting == 0
+            if name != "dead":
+                assert await attempt.until(lambda: watched.status == "stopped", 10.0)
+                assert watched.frame.resting == 0
             watched.read_alarms()
-            assert "halt" in watched.alarm_counts
+            assert ("safe" if name == "dead" else "halt") in watched.alarm_counts
             latch = watched.latched()
             assert latch is not None
             assert latch["reason"] == "operator"
@@ -445,6 +449,7 @@ def test_halting_a_live_trader_ends_with_nothing_resting(tmp_path: Path, monkeyp
             await hub.stop()
 
     asyncio.run(work("without-keys"))
+    asyncio.run(work("dead"))
     monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
     asyncio.run(work("with-keys"))

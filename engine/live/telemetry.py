@@ -146,11 +146,9 @@ class Publisher:
     """Sends to every socket in a folder, and drops what is not taken at once."""
 
     def __init__(self, folder: Path) -> None:
-        # a socket's path may have 108 bytes: through the open folder it is short wherever the folder lies
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        self._path = folder
+        self._socket: socket.socket | None = None  # not before somebody listens
+        self._folder = -1
         self._names: list[str] = []
         self._looked = float("-inf")
         self.dropped = 0
@@ -161,10 +159,16 @@ class Publisher:
         if now - self._looked > _LOOK_S:
             self._looked = now
             with suppress(OSError):
-                self._names = sorted(name for name in os.listdir(self._folder) if name.endswith(".sock"))  # noqa: PTH208
+                self._names = sorted(name for name in os.listdir(self._path) if name.endswith(".sock"))  # noqa: PTH208
         return bool(self._names)
 
     def send(self, message: bytes) -> None:
+        if self._socket is None:
+            # a socket's path may have 108 bytes: through the open folder it is short wherever the folder lies
+            self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         for name in self._names:
             try:
                 self._socket.sendto(message, f"/proc/self/fd/{self._folder}/{name}")
@@ -172,8 +176,10 @@ class Publisher:
                 self.dropped += 1
 
     def close(self) -> None:
-        self._socket.close()
-        os.close(self._folder)
+        if self._socket is not None:
+            self._socket.close()
+            os.close(self._folder)
+            self._socket = None
 
 
 class Telemetry:
@@ -280,8 +286,10 @@ class Telemetry:
 
     def close(self, phase: str, resting: int | None = None) -> None:
         """A last frame, and no more."""
-        self.publish(phase, resting)
-        self._publisher.close()
+        try:
+            self.publish(phase, resting)
+        finally:
+            self._publisher.close()
         with suppress(OSError):
             (self._folder / halt_file(self.about)).unlink(missing_ok=True)
 

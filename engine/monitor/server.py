@@ -23,6 +23,7 @@ from engine.live.telemetry import meeting_place
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched
+from venues.errors import DataError
 
 TOKEN = "CMM_MONITOR_TOKEN"
 _STATIC = Path(__file__).parent / "static"
@@ -291,7 +292,7 @@ class Monitor:
         async with self._halts:  # a second press waits and finds it done
             try:
                 done = await stop.halt(self.hub.folder, watched, reason)
-            except ConfigError as error:
+            except (ConfigError, DataError, OSError) as error:
                 return web.json_response({"error": str(error)}, status=409)
         _log.warning("halted", extra={"trader": asked.key, "resting": done.resting, "by": done.by})
         return _json(msgspec.structs.asdict(done))

@@ -57,6 +57,8 @@ async def halt(folder: Path, watched: Watched, reason: str) -> Halted:
     while time.monotonic() - started < _WAIT_S:
         if watched.frame.phase == "stopped" and watched.frame.resting is not None and not state.is_taken():
             break
+        if watched.status == "dead" and any(alarm.get("kind") == "safe" for alarm in watched.alarms):
+            return Halted(0, "the venue, asked by the watchdog", None, _since(started), True)
         await asyncio.sleep(_LOOK_S)
     resting = watched.frame.resting if watched.frame.phase == "stopped" else None
     by = "the venue, asked by the trader" if resting is not None else "nobody: look at the venue"
@@ -81,7 +83,9 @@ def _config(state: StateFolder) -> Config:
     """The configuration that the trader runs with, as it gave it to its watchdog."""
     path = state.path / "watchdog-config.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Config)
+        config = msgspec.json.decode(path.read_bytes(), type=Config)
+        # its paths were given from the trader's folder, which need not be ours
+        return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, state=str(state.path)))
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}; use `cmm halt`") from error
 
