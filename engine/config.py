@@ -279,7 +279,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path : str, optional
         Folder in which traders and monitors find each other's sockets; null is one of the user's own.
     every_ms : float
-        Between a trader's frames.
+        Between a paper trader's frames; a live one sends one with each heartbeat.
     host, port : str, int
         Where `cmm monitor` listens. Beyond this machine it needs CMM_MONITOR_TOKEN in the environment.
     hosts : list[str]

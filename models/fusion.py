@@ -59,10 +59,15 @@ class Fusion(msgspec.Struct, frozen=True):
     def predict(self, y: Array, z: Array) -> tuple[Array, Array]:
         """Forecast and confidence, each (rows, tasks)."""
         m = self.members(y, z)
-        distance = m - np.median(m, -1, keepdims=True)
-        c = self.weight / (1.0 + distance**2 / self.bandwidth[:, None])
+        c = self.weight / self.discount(m)
         total = self.weight.sum(-1)
         return self.mean + total * (c * m).sum(-1) / c.sum(-1), c.sum(-1) / total
+
+    def discount(self, m: Array) -> Array:
+        """What each member's weight is divided by for its distance from the consensus, 1 + (m - median)² / h²."""
+        distance = m - np.median(m, -1, keepdims=True)
+        discount: Array = 1.0 + distance**2 / self.bandwidth[:, None]
+        return discount
 
     def phi(self, z: Array) -> Array:
         """Kernel features (rows, students, D) of latents (rows, students, width)."""

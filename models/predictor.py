@@ -14,6 +14,7 @@ from models.errors import ModelError
 from models.recalibrate_config import RecalibrateConfig
 
 if TYPE_CHECKING:
+    from models.fusion import Fusion
     from models.recalibrate import Recalibrator
 
 _TOLERANCE = 1e-4
@@ -60,8 +61,8 @@ class Predictor:
         self._low = np.asarray(self.manifest.feature_low, np.float32)
         self._high = np.asarray(self.manifest.feature_high, np.float32)
         self._members: ort.OrtValue | None = None
-        self._bandwidth: NDArray[np.float32] | None = None
         self._folder = folder
+        self._fusion: Fusion | None = None
         self._known: ort.OrtValue | None = None
         self._check_golden(folder)
         self.recalibrator: Recalibrator | None = None
@@ -77,8 +78,12 @@ class Predictor:
         return Forecast(mid, spread, volume, confidence)
 
     def watch(self) -> None:
-        """From now on keep each student's forecast; nobody pays for it before."""
-        self._members = self._members or self._bind_output(1)
+        """From now on keep each student's forecast; nobody pays for it before. Reads from disk."""
+        from models.parameters import Calibration
+
+        if self._members is None:
+            self._fusion = Calibration.load(self._folder / artifact.FUSION).fusion
+            self._members = self._bind_output(1)
 
     @property
     def members(self) -> NDArray[np.float32]:
@@ -88,19 +93,14 @@ class Predictor:
         result: NDArray[np.float32] = self._members.numpy()[0]
         return result
 
-    def closeness(self) -> NDArray[np.float32]:
+    def closeness(self) -> NDArray[np.float64]:
         """Each student's closeness to the consensus in the last run (tasks, students a task), in (0, 1].
 
-        c_i = 1 / (1 + (m_i - median m)² / h²), the weight of `models.fusion` without the fixed g_i; h is the
-        artifact's. `watch` first.
+        c_i / g_i of `models.fusion`, with the artifact's own h. `watch` first.
         """
-        if self._bandwidth is None:
-            from models.parameters import Calibration
-
-            found = Calibration.load(self._folder / artifact.FUSION).fusion.bandwidth
-            self._bandwidth = np.asarray(found, np.float32)[:, None]
-        m = self.members
-        result: NDArray[np.float32] = 1.0 / (1.0 + (m - np.median(m, -1, keepdims=True)) ** 2 / self._bandwidth)
+        members = self.members.astype(np.float64)
+        assert self._fusion is not None
+        result: NDArray[np.float64] = 1.0 / self._fusion.discount(members[None])[0]
         return result
 
     def remember(self, ts_ns: int, regime: int) -> None:

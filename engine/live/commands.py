@@ -63,6 +63,10 @@ def paper_replay(config: Config, instrument: str, dates: str | None, speed: floa
                 episode = replay_day(catalog, day, plan, speed, path, progress)
                 episode.check_identity()
                 episodes.append(episode)
+                if episode.counts.get("halted_operator"):  # a person's halt is no day's loss limit: it stands
+                    later = len(chosen) - index - 1
+                    notes.append(f"halted by the operator on {day.date}; {later} later days were not replayed")
+                    break
         summary = finish(folder, chosen[0].instrument, plan, episodes, notes, [])
     if as_json:
         click.echo(msgspec.json.encode(summary))

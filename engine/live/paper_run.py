@@ -136,9 +136,7 @@ class Paper:
                 )
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
-            about = about_of(
-                config, contract, predictor, "paper", plan.quoter, plan.artifact, journal=journal
-            )  # fmt: skip
+            about = about_of(config, contract, predictor, "paper", plan.quoter, plan.artifact)
             self.telemetry = Telemetry(config, about, contract, predictor)
         self._recorder = Recorder(self.tape, self.telemetry)
         self.maker = MarketMaker(

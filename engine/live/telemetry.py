@@ -2,13 +2,15 @@
 
 A monitor binds a socket in the folder `monitor.path`; four times a second the trader sends one frame to
 each socket it finds there, without blocking. Nobody there, a full buffer, a dead monitor: the frame is
-dropped. Frames are made on the trading thread, but by a timer, not within a decision.
+dropped. Frames are made on the trading thread, but by a timer, not within a decision; whatever goes
+wrong with them ends the telemetry, never the trading.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections import deque
@@ -17,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from engine.config import Config, ConfigError
 from models.predictor import Forecast, Predictor
@@ -25,7 +26,6 @@ from strategies.maker import MarketMaker, OwnFill
 from strategies.values import BID, Ladder, Market
 from venues.contracts import Contract
 
-SOCKETS = "*.sock"
 _LOOK_S = 1.0
 _LEVELS = 12
 _SAMPLE_NS = 1_000_000_000
@@ -52,13 +52,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     lot: str
     max_position_lots: int
     state: str | None = None
-    journal: str | None = None
     students: list[str] = []
 
     @property
     def key(self) -> str:
         """Names one trader among those that a monitor hears."""
-        return f"{self.instrument}@{self.pid}"
+        return f"{self.instrument}@{self.started_ns}"
 
 
 class Pnl(msgspec.Struct, frozen=True):
@@ -210,7 +209,9 @@ class Telemetry:
         self._decisions = self._seq = 0
         self._captured = self._fees = 0.0
         self._start: float | None = None
-        self._watches = False
+        self._is_broken = False
+        if predictor is not None:
+            predictor.watch()  # now: reading and importing take a third of a second, and trading waits for nobody
 
     def bind(self, maker: MarketMaker) -> None:
         """The maker that is watched."""
@@ -253,11 +254,13 @@ class Telemetry:
 
     def publish(self, phase: str, resting: int | None = None) -> None:
         """Send a frame to whoever listens."""
-        if self._publisher.has_listeners():
-            if self._predictor is not None and not self._watches:
-                self._predictor.watch()
-                self._watches = True
-            self._publisher.send(self._encoder.encode(self.frame(phase, resting)))
+        if self._publisher.has_listeners() and not self._is_broken:
+            try:
+                self._publisher.send(self._encoder.encode(self.frame(phase, resting)))
+            except Exception as error:  # whatever it is, it must not end the trading
+                self._is_broken = True
+                with suppress(OSError):
+                    print(f"telemetry has ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         for pile in (self._outcomes, self._fills, self._times):
             pile.clear()  # type: ignore[attr-defined]
 
@@ -286,10 +289,8 @@ class Telemetry:
 
     def close(self, phase: str, resting: int | None = None) -> None:
         """A last frame, and no more."""
-        try:
-            self.publish(phase, resting)
-        finally:
-            self._publisher.close()
+        self.publish(phase, resting)
+        self._publisher.close()
         with suppress(OSError):
             (self._folder / halt_file(self.about)).unlink(missing_ok=True)
 
@@ -298,15 +299,15 @@ class Telemetry:
         return Pnl(total, self._captured, total - self._captured + self._fees, self._fees, maker.ledger.pnl(mid))
 
     def _closeness(self, forecast: Forecast | None) -> list[list[float]]:
-        if self._predictor is None or forecast is None or not self._watches:
+        if self._predictor is None or forecast is None:
             return []
-        found: list[list[float]] = self._predictor.closeness().astype(np.float64).round(4).tolist()
+        found: list[list[float]] = self._predictor.closeness().round(4).tolist()
         return found
 
 
 def about_of(
     config: Config, contract: Contract, predictor: Predictor | None, mode: str, quoter: str, artifact: Path | None,
-    state: Path | None = None, journal: Path | None = None,
+    state: Path | None = None,
 ) -> About:  # fmt: skip
     """The unchanging part of a trader's frames."""
     manifest: Any = predictor.manifest if predictor is not None else None
@@ -318,7 +319,6 @@ def about_of(
         horizon_s=spec.horizon_s, currency=contract.terms.currency, tick=str(contract.terms.tick),
         lot=str(contract.terms.lot), max_position_lots=config.limits.max_position_lots,
         state=str(state.resolve()) if state is not None else None,
-        journal=str(journal.resolve()) if journal is not None else None,
         students=_students(manifest) if manifest is not None else [],
     )  # fmt: skip
 
@@ -334,4 +334,4 @@ def _students(manifest: Any) -> list[str]:
 
 def halt_file(about: About) -> str:
     """Name of the file that asks a paper trader to stop quoting."""
-    return f"halt-{about.pid}"
+    return f"halt-{about.started_ns}"

@@ -75,10 +75,7 @@ class Trader:
             self.journal = Journal(state.path / "journal" / f"{now:%Y%m%dT%H%M%S}-{os.getpid()}.jsonl", header)
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
-            about = about_of(
-                config, contract, predictor, "live", plan.quoter, plan.artifact, state.path,
-                self.journal.path if self.journal is not None else None,
-            )  # fmt: skip
+            about = about_of(config, contract, predictor, "live", plan.quoter, plan.artifact, state.path)
             self.telemetry = Telemetry(config, about, contract, predictor)
         self._sessions = SessionClock(contract.sessions)
         totals, now_ns = self.store.totals(), time.time_ns()
