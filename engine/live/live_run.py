@@ -190,8 +190,7 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
 
     None where a service watches: it finds the trader by its heartbeat.
     """
-    settings = state.path / "watchdog-config.json"
-    settings.write_bytes(msgspec.json.encode(config))
+    settings = state.keep_config(config)
     (state.path / "watchdog.json").unlink(missing_ok=True)
     state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
     if config.live.watchdog == "service":

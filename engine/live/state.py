@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ConfigError
+from engine.config import Config, ConfigError
 
 
 class Latch(msgspec.Struct):
@@ -149,6 +149,21 @@ class StateFolder:
 
     def forget_stop(self) -> None:
         (self.path / "stop.json").unlink(missing_ok=True)
+
+    # ── what the trader runs with ─────────────────────────────────────────────────────────────
+
+    def keep_config(self, config: Config) -> Path:
+        """Keep a trader's configuration for whoever has to act for it; return its file."""
+        self._write("watchdog-config.json", config)
+        return self.path / "watchdog-config.json"
+
+    def kept_config(self) -> Config | None:
+        """The configuration of the last trader, None where none can be read. Its state folder is this one: the
+        path that it was given need not hold from where we run."""
+        config = self._read("watchdog-config.json", Config)
+        if config is None:
+            return None
+        return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, state=str(self.path)))
 
     # ── beats ─────────────────────────────────────────────────────────────────────────────────
 

@@ -20,13 +20,13 @@ import aiohttp
 import msgspec
 
 from engine.config import Config
-from engine.live.account import Keys, cancel_everything, keys, make_desk
+from engine.live.account import cancel_everything, keys, make_desk
 from engine.live.alarms import Alarms
 from engine.live.state import Heartbeat, StateFolder, WatchdogBeat, is_alive
 from venues.adapters_config import urls
 from venues.bybit import lifeline
 from venues.contracts import Contract, ContractTable
-from venues.desk import DeskError
+from venues.desk import Desk, DeskError
 
 _BEAT_S = 0.1
 _SLOW_PHASE_S = 25.0  # starting and stopping take their time
@@ -173,13 +173,7 @@ class Watchdog:
         if is_alive(self._pid):
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)  # it must not come back to life and quote
-        self._alarms.raise_(reason, f"{self._contract.id}: cancelling everything")
-        wound = await cancel_everything(self._desk, _RESCUE_S)
-        if wound.resting != 0:
-            self._alarms.raise_("unsafe", f"{self._contract.id}: could not verify that nothing rests at the venue")
-            return 5
-        self._alarms.raise_("safe", f"{self._contract.id}: nothing rests, after {wound.seconds:.1f} s")
-        return 4
+        return await _clear(self._desk, self._alarms, reason, self._contract.id)
 
     async def _last_look(self) -> int:
         wound = await cancel_everything(self._desk, 20.0)
@@ -201,11 +195,7 @@ async def stand_by(config: Config, instrument: str) -> None:
         if beat is not None and beat.phase != "stopped" and beat.mono_ns != dealt_with:
             age = (time.monotonic_ns() - beat.mono_ns) / 1e9
             is_fresh = 0.0 <= age < config.live.heartbeat_timeout_s
-            try:
-                settings = msgspec.json.decode((state.path / "watchdog-config.json").read_bytes(), type=Config)
-            except (OSError, msgspec.DecodeError) as error:
-                print(f"{state.path / 'watchdog-config.json'}: {error}", flush=True)
-                settings = config
+            settings = state.kept_config() or config
             if is_fresh and is_alive(beat.pid):
                 print(f"watching process {beat.pid}", flush=True)
                 code = await Watchdog(settings, contract, beat.pid).run()
@@ -214,24 +204,25 @@ async def stand_by(config: Config, instrument: str) -> None:
                 dealt_with = last.mono_ns if last is not None else 0
             elif not state.is_taken() or not 0.0 <= age < _SLOW_PHASE_S:
                 dealt_with = beat.mono_ns
-                await _clean_up(settings, contract, credentials, state)
+                alarms = Alarms(state.path / "alarms.jsonl", settings.live.webhook, "watchdog")
+                desk = make_desk(settings.live, contract, credentials, timeout_s=2.0)
+                try:
+                    await _clear(desk, alarms, "trader_died", instrument)
+                finally:
+                    await desk.close()
+                    alarms.close()
         await asyncio.sleep(_BEAT_S)
 
 
-async def _clean_up(config: Config, contract: Contract, credentials: Keys, state: StateFolder) -> None:
-    """Cancel what a trader may have left that died while nobody watched."""
-    alarms = Alarms(state.path / "alarms.jsonl", config.live.webhook, "watchdog")
-    alarms.raise_("trader_died", f"{contract.id}: it ended while nobody watched; cancelling everything")
-    desk = make_desk(config.live, contract, credentials, timeout_s=2.0)
-    try:
-        wound = await cancel_everything(desk, _RESCUE_S)
-    finally:
-        await desk.close()
+async def _clear(desk: Desk, alarms: Alarms, reason: str, instrument: str) -> int:
+    """Cancel everything and tell how it went; return the exit code."""
+    alarms.raise_(reason, f"{instrument}: cancelling everything")
+    wound = await cancel_everything(desk, _RESCUE_S)
     if wound.resting != 0:
-        alarms.raise_("unsafe", f"{contract.id}: could not verify that nothing rests at the venue")
-    else:
-        alarms.raise_("safe", f"{contract.id}: nothing rests, after {wound.seconds:.1f} s")
-    alarms.close()
+        alarms.raise_("unsafe", f"{instrument}: could not verify that nothing rests at the venue")
+        return 5
+    alarms.raise_("safe", f"{instrument}: nothing rests, after {wound.seconds:.1f} s")
+    return 4
 
 
 def main(settings: str, instrument: str, pid: str) -> int:

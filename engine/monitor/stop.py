@@ -49,7 +49,9 @@ async def halt(folder: Path, watched: Watched, reason: str) -> Halted:
         return await _paper(folder, watched, started)
     state = StateFolder(Path(watched.about.state))
     await asyncio.to_thread(state.latch, "operator", reason, "monitor")
-    config = _config(state)
+    config = state.kept_config()
+    if config is None:
+        raise ConfigError(f"{state.path}: the trader's configuration cannot be read; it is latched: use `cmm halt`")
     if _has_keys(config):
         done = await asyncio.to_thread(halting.halt, config, watched.about.instrument, reason, False)
         ended = not state.is_taken()
@@ -71,23 +73,10 @@ async def _paper(folder: Path, watched: Watched, started: float) -> Halted:
     while time.monotonic() - started < _WAIT_S:
         frame = watched.frame
         if watched.status in ("stopped", "dead") or (frame.halted and not frame.orders):
-            return Halted(
-                len(frame.orders) if frame.phase != "stopped" else 0, "the paper venue", frame.position,
-                _since(started), watched.status in ("stopped", "dead"),
-            )  # fmt: skip
+            ended = watched.status in ("stopped", "dead")  # and its paper venue with it
+            return Halted(0, "the paper venue", frame.position, _since(started), ended)
         await asyncio.sleep(_LOOK_S)
     return Halted(None, "nobody: the trader does not answer", watched.frame.position, _since(started), False)
-
-
-def _config(state: StateFolder) -> Config:
-    """The configuration that the trader runs with, as it gave it to its watchdog."""
-    path = state.path / "watchdog-config.json"
-    try:
-        config = msgspec.json.decode(path.read_bytes(), type=Config)
-        # its paths were given from the trader's folder, which need not be ours
-        return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, state=str(state.path)))
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}; use `cmm halt`") from error
 
 
 def _has_keys(config: Config) -> bool:
