@@ -15,15 +15,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.live.state import Heartbeat, StateFolder, is_alive
+from engine.live.state import StateFolder, is_alive
 from engine.live.telemetry import About, Frame, Outcome
 
 _POINTS = 2400  # ten minutes at four frames a second
-_SILENT_S = 1.5
+_MISSED_S, _SILENT_S = 0.75, 1.5  # a few frames: then look for the process; many: something is wrong with it
 _TIMES = 4096
 _OUTCOMES = 600
 _FILLS = 500
 _ALARMS = 50
+_NEW = 20  # of fills and outcomes with each look; the page has the earlier ones
 _FORGET_S = 3600.0
 _TRADERS = 64
 _LARGEST = 1 << 20
@@ -82,8 +83,11 @@ class Watched:
         frame = self.frame
         if frame.phase == "stopped":
             return "stopped"
-        if time.monotonic() - self.heard > _SILENT_S:
-            return "silent" if is_alive(self.about.pid) else "dead"
+        silence = time.monotonic() - self.heard
+        if silence > _MISSED_S and not is_alive(self.about.pid):
+            return "dead"
+        if silence > _SILENT_S:
+            return "silent"
         if frame.halted:
             return "halted"
         return "trading" if frame.orders else "quiet"
@@ -136,13 +140,11 @@ class Watched:
         except OSError:
             return
 
-    def heartbeat(self) -> Heartbeat | None:
-        """The trader's last word on disk, live only."""
-        return StateFolder(Path(self.about.state)).heartbeat() if self.about.state is not None else None
-
     def latched(self) -> dict[str, Any] | None:
-        """The latch that forbids a new start, live only."""
-        found = StateFolder(Path(self.about.state)).latched() if self.about.state is not None else None
+        """The latch that forbids a new start, live only; none where its folder is not to be seen from here."""
+        if self.about.state is None or not Path(self.about.state).is_dir():
+            return None
+        found = StateFolder(Path(self.about.state)).latched()
         return msgspec.to_builtins(found) if found is not None else None
 
     def view(self) -> dict[str, Any]:
@@ -150,8 +152,8 @@ class Watched:
         frame = self.frame
         return {
             "key": self.about.key, "about": msgspec.structs.asdict(self.about), "status": self.status, "why": self.why,
-            "age_s": round(time.monotonic() - self.heard, 2), "seq": frame.seq, "ts_ms": frame.ts_ns // 1_000_000,
-            "bids": frame.bids, "asks": frame.asks, "orders": frame.orders, "wanted": frame.wanted,
+            "age_s": round(time.monotonic() - self.heard, 2), "ts_ms": frame.ts_ns // 1_000_000,
+            "bids": frame.bids, "asks": frame.asks, "orders": frame.orders,
             "position": frame.position, "pnl": msgspec.structs.asdict(frame.pnl), "forecast": frame.forecast,
             "sigma": frame.sigma, "regime": frame.regime, "closeness": frame.closeness, "counts": frame.counts,
             "guard": {
@@ -159,9 +161,10 @@ class Watched:
                 "budget_used": frame.budget_used, "latch": self.latched(),
             },
             "resting": frame.resting, "decisions": frame.decisions, "latency_us": self.latency_us(),
-            "actions_per_s": round(self.actions_per_s, 1), "actions": actions(frame), "skill": self.skill(),
+            "actions_per_s": round(self.actions_per_s, 1), "skill": self.skill(),
             "frames_lost": self.lost, "alarms": list(self.alarms)[-12:],
-            "point": self.points[-1] if self.points else None, "fills": list(self.fills)[-20:],
+            "point": self.points[-1] if self.points else None, "fills": list(self.fills)[-_NEW:],
+            "outcomes": list(self.outcomes)[-_NEW:],
         }  # fmt: skip
 
     def history(self) -> dict[str, Any]:
@@ -257,12 +260,15 @@ class Hub:
     def _forget(self) -> None:
         """Those long gone, and those that a newer trader of the same instrument and kind has taken over from."""
         now = time.monotonic()
-        newest = {(w.about.instrument, w.about.mode): w.about.started_ns for w in self._by_age()}
+        newest = list(self.newest().values())
         for key, watched in list(self.traders.items()):
             over = watched.status in ("stopped", "dead")
-            replaced = watched.about.started_ns < newest[watched.about.instrument, watched.about.mode]
-            if over and (replaced or now - watched.heard > _FORGET_S):
+            if over and (watched not in newest or now - watched.heard > _FORGET_S):
                 del self.traders[key]
+
+    def newest(self) -> dict[tuple[str, str], Watched]:
+        """By instrument and mode, the trader that started last."""
+        return {(w.about.instrument, w.about.mode): w for w in self._by_age()}
 
     def _by_age(self) -> list[Watched]:
         return sorted(self.traders.values(), key=lambda w: w.about.started_ns)
@@ -271,7 +277,7 @@ class Hub:
         """The view of all traders as JSON, made once for all viewers."""
         if self._view[0] != self.version:
             views = [watched.view() for watched in self._by_age()]
-            self._view = (self.version, msgspec.json.encode({"now_ms": time.time_ns() // 1_000_000, "traders": views}))
+            self._view = (self.version, msgspec.json.encode({"traders": views}))
         return self._view[1]
 
 

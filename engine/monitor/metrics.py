@@ -13,6 +13,7 @@ from engine.monitor.hub import BUCKETS_S, Hub, Watched
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _WHO = ["instrument", "mode"]
+_UNKNOWN = float("nan")
 type _Rows = list[tuple[tuple[str, str], Watched]]
 
 
@@ -21,11 +22,8 @@ class _Traders(Collector):
         self._hub = hub
 
     def collect(self) -> Iterator[Metric]:
-        newest: dict[tuple[str, str], Watched] = {}
-        for watched in sorted(self._hub.traders.values(), key=lambda w: w.about.started_ns):
-            newest[watched.about.instrument, watched.about.mode] = watched
         yield CounterMetricFamily("cmm_monitor_garbage", "Datagrams that were no frames.", value=self._hub.garbage)
-        rows = list(newest.items())
+        rows = list(self._hub.newest().items())
         yield _gauge(
             "cmm_up",
             "Whether the trader lives and is heard.",
@@ -46,16 +44,16 @@ class _Traders(Collector):
             "cmm_confidence_ratio",
             "Agreement of the students on the mid change.",
             rows,
-            lambda w: w.frame.forecast[3] if w.frame.forecast else 0.0,
+            lambda w: w.frame.forecast[3] if w.frame.forecast else _UNKNOWN,
         )
         yield _gauge(
             "cmm_forecast_correlation",
             "Forecast mid change with what happened.",
             rows,
-            lambda w: w.skill().get("correlation", 0.0),
+            lambda w: w.skill().get("correlation", _UNKNOWN),
         )
         yield _gauge(
-            "cmm_forecast_bias_ticks", "Forecast minus happened, mean.", rows, lambda w: w.skill().get("bias", 0.0)
+            "cmm_forecast_bias_ticks", "Forecast minus happened, mean.", rows, lambda w: w.skill().get("bias", _UNKNOWN)
         )
         model = GaugeMetricFamily("cmm_model", "1 for the artifact that trades.", labels=[*_WHO, "artifact_hash"])
         for pair, watched in rows:

@@ -211,7 +211,7 @@ class Monitor:
                     return response
                 seen = self.hub.version
                 await response.write(b"data: " + self.hub.look() + b"\n\n")
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
             return response
         finally:
             self._viewers -= 1

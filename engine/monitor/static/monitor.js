@@ -3,9 +3,10 @@
 const $ = (id) => document.getElementById(id);
 const number = (v, digits = 2) => v === null || v === undefined || Number.isNaN(v) ? "–"
   : Number(v).toLocaleString("en-US", {minimumFractionDigits: digits, maximumFractionDigits: digits});
-const SILENCE_MS = 1500, REDRAW_MS = 1000, KEPT = 2400;
+const SILENCE_MS = 1500, REDRAW_MS = 1000, KEPT = 2400, OLDEST = 600;
 const WORDS = {trading: "trading", quiet: "not quoting", halted: "halted", silent: "SILENT", dead: "DEAD", stopped: "stopped"};
 const TONES = {trading: "good", quiet: "warn", halted: "bad", silent: "bad", dead: "bad", stopped: "warn"};
+const REGIMES = ["calm", "normal", "volatile"];
 let chosen = null, looks = [], histories = {}, heard = 0, drawn = 0, view = "live";
 
 function el(tag, text, attributes = {}) {
@@ -60,6 +61,9 @@ function remember(t) {
   Object.keys(h.points).forEach((name, i) => { h.points[name].push(t.point[i]); if (h.points[name].length > KEPT) h.points[name].shift(); });
   const last = h.fills.length ? h.fills[h.fills.length - 1][0] : 0;
   for (const f of t.fills) if (f[0] > last) h.fills.push(f);
+  const due = h.outcomes.length ? h.outcomes[h.outcomes.length - 1][1] : 0;
+  for (const o of t.outcomes) if (o[1] > due) h.outcomes.push(o);
+  for (const list of [h.fills, h.outcomes]) if (list.length > OLDEST) list.splice(0, list.length - OLDEST);
 }
 function show() {
   const t = looks.find((one) => one.key === chosen);
@@ -93,6 +97,7 @@ function show() {
     [`PnL, ${a.currency}`, number(p.total), p.total < 0], ["captured", number(p.captured), p.captured < 0], ["inventory", number(p.inventory), p.inventory < 0],
     ["fees", number(p.fees)], ["position, lots", number(t.position, 0)], ["fills", number(t.counts.fills || 0, 0)],
     ["mid", t.bids.length && t.asks.length ? price((t.bids[0][0] + t.asks[0][0]) / 2, a.tick) : "–"], ["confidence", t.forecast ? number(t.forecast[3]) : "–"],
+    ["regime", REGIMES[t.regime] ?? t.regime], ["sigma, ticks", number(t.sigma)],
     ["decision p50, µs", number(t.latency_us.p50, 0)], ["actions a second", number(t.actions_per_s, 1)],
   ].map(([name, value, bad]) => { const d = el("div"); d.append(el("dt", name), el("dd", value, bad ? {class: "bad"} : {})); return d; }));
   book(t);
@@ -175,12 +180,9 @@ function charts(t) {
   Plotly.react("c-pnl", [line(x, p.total, "total", "--accent"), line(x, p.captured, "captured", "--bid"), line(x, p.inventory, "inventory", "--warn"), line(x, p.fees.map((v) => -v), "fees", "--ask")], layout(t.about.currency), OPTIONS);
   const limit = t.about.max_position_lots;
   Plotly.react("c-inv", [line(x, p.position, "lots", "--accent")], {...layout("lots"), showlegend: false, shapes: [limit, -limit].map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {color: colour("--bad"), dash: "dot", width: 1}}))}, OPTIONS);
-  get("/api/history?key=" + encodeURIComponent(t.key)).then((fresh) => {
-    h.outcomes = fresh.outcomes;
-    const o = h.outcomes, ends = o.length ? [Math.min(...o.map((r) => r[3])), Math.max(...o.map((r) => r[3]))] : [0, 0];
-    Plotly.react("c-skill", [{x: o.map((r) => r[3]), y: o.map((r) => r[4]), mode: "markers", name: "forecasts", marker: {color: colour("--accent"), size: 5, opacity: 0.6}}, {x: ends, y: ends, mode: "lines", name: "as forecast", line: {color: colour("--dim"), dash: "dot"}}],
-      {...layout("happened, ticks", {xaxis: {title: {text: "forecast, ticks"}}}), hovermode: "closest", showlegend: false}, OPTIONS);
-  }).catch(() => {});
+  const o = h.outcomes, ends = o.length ? [Math.min(...o.map((r) => r[3])), Math.max(...o.map((r) => r[3]))] : [0, 0];
+  Plotly.react("c-skill", [{x: o.map((r) => r[3]), y: o.map((r) => r[4]), mode: "markers", name: "forecasts", marker: {color: colour("--accent"), size: 5, opacity: 0.6}}, {x: ends, y: ends, mode: "lines", name: "as forecast", line: {color: colour("--dim"), dash: "dot"}}],
+    {...layout("happened, ticks", {xaxis: {title: {text: "forecast, ticks"}}}), hovermode: "closest", showlegend: false}, OPTIONS);
 }
 setInterval(() => {
   const lost = performance.now() - heard > SILENCE_MS, link = $("link");
@@ -224,18 +226,36 @@ async function journals(wanted) {
   if (list.length) open(select.value, 0);
 }
 async function open(id, at) { J.id = id; J.rows = []; J.first = 0; stop(); await seek(at); }
+async function load(query) {
+  try {
+    const page = await get(`/api/journal?id=${J.id}&count=${PAGE}&${query}`);
+    Object.assign(J, {about: page.about, total: page.total});
+    if (!page.lines.length) { $("j-about").textContent = "there is no decision there"; return false; }
+    Object.assign(J, {rows: page.lines, first: page.lines[0].i});
+    return true;
+  } catch (error) { $("j-about").textContent = error.message; stop(); return false; }
+}
 async function seek(at) {
   if (!J.id) return;
   at = Math.max(0, at);
-  if (at < J.first || at >= J.first + J.rows.length) {
-    const start = Math.max(0, at - 100);
-    try {
-      const page = await get(`/api/journal?id=${J.id}&start=${start}&count=${PAGE}`);
-      Object.assign(J, {about: page.about, total: page.total, rows: page.lines, first: start});
-    } catch (error) { $("j-about").textContent = error.message; stop(); return; }
-  }
+  const there = at >= J.first && at < J.first + J.rows.length;
+  if (!there && !await load(`start=${Math.max(0, at - 100)}`)) return;
   J.at = Math.min(at, Math.max(J.total - 1, 0));
   decision();
+}
+// a time of the day that is shown, as UTC: the first decision at or after it
+async function seekTime(text) {
+  const now = J.rows[J.at - J.first];
+  if (!now || !text) return;
+  const ms = Date.parse(`${new Date(now.ts_ms).toISOString().slice(0, 10)}T${text}Z`);
+  if (await load(`at_ms=${ms}`)) await seek(J.first);
+}
+async function nextAction() {
+  for (let at = J.at + 1; at < J.total; at = J.first + J.rows.length) {
+    if (!(at >= J.first && at < J.first + J.rows.length) && !await load(`start=${at}`)) return;
+    const found = J.rows.find((r) => r.i >= at && r.actions.length);
+    if (found) { await seek(found.i); return; }
+  }
 }
 function decision() {
   const d = J.rows[J.at - J.first];
@@ -245,7 +265,7 @@ function decision() {
   const [bid, ask, sigma, horizon, trend, regime] = d.market, f = d.forecast;
   $("j-title").textContent = `Decision ${number(d.i, 0)} at ${new Date(d.ts_ms).toISOString().replace("T", " ").slice(0, 23)}`;
   fill($("j-facts").tBodies[0], [
-    fact("best bid / ask", `${bid} / ${ask}`), fact("sigma over the horizon", number(sigma)), fact("trend", number(trend)), fact("regime", ["calm", "normal", "volatile"][regime] ?? regime),
+    fact("best bid / ask", `${bid} / ${ask}`), fact("sigma over the horizon", number(sigma)), fact("trend", number(trend)), fact("regime", REGIMES[regime] ?? regime),
     fact("forecast mid change", f ? number(f[0], 3) : "–"), fact("forecast spread", f ? number(f[1]) : "–"), fact("forecast log volume", f ? number(f[2]) : "–"), fact("confidence", f ? number(f[3], 3) : "–"),
     fact("position", number(d.position, 0)), fact("model fault", d.fault || "none", d.fault ? "bad" : ""), fact("paused", [d.paused[0] && "bids", d.paused[1] && "asks"].filter(Boolean).join(", ") || "no"),
   ]);
@@ -280,7 +300,8 @@ async function play() {
 $("j-play").onclick = () => { if (J.playing) stop(); else { $("j-play").textContent = "Pause"; J.playing = true; play(); } };
 $("j-step").onclick = () => { stop(); seek(J.at + 1); };
 $("j-back").onclick = () => { stop(); seek(J.at - 1); };
-$("j-action").onclick = async () => { stop(); for (let i = 1; J.at + 1 < J.total && i < 100000; i++) { await seek(J.at + 1); if (J.rows[J.at - J.first].actions.length) break; } };
+$("j-action").onclick = () => { stop(); nextAction(); };
+$("j-time").onchange = () => { stop(); seekTime($("j-time").value); };
 $("j-at").onchange = () => { stop(); seek(Number($("j-at").value)); };
 $("j-seek").oninput = () => { stop(); seek(Number($("j-seek").value)); };
 $("j-list").onchange = () => open($("j-list").value, 0);
