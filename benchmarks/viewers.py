@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from benchmarks.market import simulated_day
 from engine.backtest import Plan
 from engine.config import SHIPPED, Config, MonitorConfig, QueueConfig
 from engine.live.paper_run import replay_day
 from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
-from venues.importer import import_events
-from venues.simulator import simulate
 
 _TURNS = 3
 _MARKET_S = 240.0
@@ -81,11 +77,7 @@ def main() -> None:
     settings = {"nobody": (0, False), "one viewer": (1, False), "five slow viewers": (5, True)}
     found: dict[str, list[np.ndarray]] = {name: [] for name in settings}
     read = dict.fromkeys(settings, 0)
-    with tempfile.TemporaryDirectory() as scratch:
-        catalog = Catalog(Path(scratch) / "data", ContractTable())
-        start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
-        events = simulate(3, _MARKET_S, start)
-        day = import_events(catalog, events, "sim", "simulator", [], Counter(), lambda *_: None).days[0]
+    with tempfile.TemporaryDirectory() as scratch, simulated_day(_MARKET_S, 3) as (catalog, day):
         for _ in range(_TURNS):
             for name, (viewers, slow) in settings.items():
                 times, count = _turn(catalog, day, Path(scratch), viewers, slow)

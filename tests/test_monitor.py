@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,7 @@ from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
 from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
 from venues.events import ASK, BID
-from venues.importer import import_events
-from venues.simulator import simulate
 
 pytestmark = pytest.mark.xdist_group("monitor")
 
@@ -57,15 +53,6 @@ _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalog, Day]:
-    """Five minutes of simulated market."""
-    catalog = Catalog(tmp_path_factory.mktemp("monitor") / "data", ContractTable())
-    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
-    done = import_events(catalog, simulate(11, 300.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
-    return catalog, done.days[0]
 
 
 def config(folder: Path, **monitor: Any) -> Config:
@@ -121,11 +108,11 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
         meeting_place(msgspec.structs.replace(Config(), monitor=MonitorConfig(path=str(open_to_all))))
 
 
-def test_what_is_shown_is_what_was_traded(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_what_is_shown_is_what_was_traded(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
     """Watched or not, the run is the same; the last frame's money adds up and equals the venue's."""
     plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
     alone = replay_day(
-        *market, msgspec.structs.replace(plan, config=Config(monitor=MonitorConfig(enabled=False))), 0.0, None
+        *sim, msgspec.structs.replace(plan, config=Config(monitor=MonitorConfig(enabled=False))), 0.0, None
     )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
@@ -140,7 +127,7 @@ def test_what_is_shown_is_what_was_traded(market: tuple[Catalog, Day], tmp_path:
             except BlockingIOError:
                 return
 
-    watched = replay_day(*market, plan, 0.0, tmp_path / "journal.jsonl", drain)
+    watched = replay_day(*sim, plan, 0.0, tmp_path / "journal.jsonl", drain)
     drain()
     listener.close()
     assert watched.tape.fills == alone.tape.fills
@@ -166,17 +153,38 @@ def test_what_is_shown_is_what_was_traded(market: tuple[Catalog, Day], tmp_path:
         assert outcome.happened == pytest.approx(watched.tape.mids[due] - watched.tape.mids[then])
 
 
-def test_a_paper_trader_stops_quoting_when_asked(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_paper_trader_stops_quoting_when_asked(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
     plan = Plan(config(tmp_path, every_ms=50), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "sockets" / "1-test.sock"))
+    (tmp_path / "sockets" / "halt-1").touch()  # another one's
+    asked: list[Path] = []
 
     def ask(_: dt.date, share: float) -> None:
-        if share > 0.5:
-            (tmp_path / "sockets" / f"halt-{os.getpid()}").touch()
+        if share > 0.5 and not asked:
+            heard = msgspec.json.decode(listener.recv(1 << 20), type=Frame)
+            asked.append(tmp_path / "sockets" / halt_file(heard.about))
+            asked[0].touch()
 
-    episode = replay_day(*market, plan, 0.0, None, ask)
+    episode = replay_day(*sim, plan, 0.0, None, ask)
+    listener.close()
     assert episode.tape.halted == ["operator"]
     assert episode.counts["halted_operator"] == 1
-    assert not (tmp_path / "sockets" / f"halt-{os.getpid()}").exists()
+    assert not asked[0].exists()
+
+
+def test_what_goes_wrong_with_frames_ends_them_and_not_the_trading(
+    sim: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no frame today")
+
+    plan = Plan(config(tmp_path, every_ms=50), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    (tmp_path / "sockets" / "1-test.sock").touch()
+    monkeypatch.setattr("engine.live.telemetry.Telemetry.frame", broken)
+    episode = replay_day(*sim, plan, 0.0, None)
+    assert len(episode.tape.fills) > 10
+    assert capsys.readouterr().err.count("telemetry has ended: RuntimeError: no frame today") == 1
 
 
 # ── what the monitor makes of them ────────────────────────────────────────────────────────────
@@ -216,7 +224,7 @@ def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
 def test_the_dashboard_asks_for_metrics_that_exist(tmp_path: Path) -> None:
     hub = Hub(meeting_place(config(tmp_path)))
     hub.take(frame(2, counts={"action_place": 3, "bound_position": 2, "fills": 1}, fills=[(1, 1, 100, 1)]))
-    hub.traders["QR.SIM@" + str(os.getpid())].alarm_counts["halt"] = 1
+    hub.traders[frame().about.key].alarm_counts["halt"] = 1
     text = metrics.render(hub).decode()
     dashboard = json.loads((Path(__file__).parent.parent / "deploy" / "grafana-dashboard.json").read_text())
     asked = {w for panel in dashboard["panels"] for target in panel.get("targets", []) for w in _names(target["expr"])}
@@ -229,10 +237,10 @@ def _names(expression: str) -> set[str]:
     return set(re.findall(r"\bcmm_[a-z_]+", expression))
 
 
-def test_a_journal_is_read_in_pages(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_journal_is_read_in_pages(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
     path = tmp_path / "runs" / "one" / "journal.jsonl"
     plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    replay_day(*market, plan, 0.0, path)
+    replay_day(*sim, plan, 0.0, path)
     (path.parent / "run.json").write_text('{"command": "paper"}')
     archive = Archive(tmp_path / "runs")
     key = archive.list_runs()[0]["journals"][0]
@@ -505,8 +513,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def processes(market: tuple[Catalog, Day], tmp_path: Path) -> Iterator[Processes]:
-    made = Processes(tmp_path, market[0].root)
+def processes(sim: tuple[Catalog, Day], tmp_path: Path) -> Iterator[Processes]:
+    made = Processes(tmp_path, sim[0].root)
     yield made
     made.close()
 
@@ -562,6 +570,9 @@ def test_in_a_browser_it_tells_halts_and_survives_a_restart(browser: Browser, pr
     expect(page.locator("#j-title")).to_contain_text("Decision 0 at 2020-03-02")
     page.locator("#j-action").click()
     expect(page.locator("#j-actions li").first).to_have_text(re.compile("^(place|amend|cancel) (bid|ask)"))
+    page.locator("#j-time").fill("09:00:31")
+    page.locator("#j-time").dispatch_event("change")
+    expect(page.locator("#j-title")).to_contain_text("at 2020-03-02 09:00:31")
     page.locator("#j-speed").select_option("100")
     page.locator("#j-play").click()
     page.wait_for_timeout(1500)
