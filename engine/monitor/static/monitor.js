@@ -164,7 +164,7 @@ function book(t) {
 function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 function layout(y, more = {}) {
   const grid = {gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line")};
-  return {margin: {l: 58, r: 8, t: 4, b: 32}, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: {color: colour("--text"), size: 12},
+  return {margin: {l: 58, r: 8, t: 4, b: 40}, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: {color: colour("--text"), size: 12},
     legend: {orientation: "h", y: 1.15, x: 0}, hovermode: "x unified", xaxis: {...grid, ...more.xaxis}, yaxis: {...grid, title: {text: y}, ...more.yaxis}, uirevision: chosen};
 }
 function line(x, y, name, hue, dash) { return {x, y, name, mode: "lines", line: {color: colour(hue), width: 1.5, shape: "hv", dash}}; }
