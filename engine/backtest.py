@@ -17,6 +17,7 @@ from nautilus_trader.risk import RiskEngineConfig
 
 from engine import calibration
 from engine.config import Config, ConfigError, QueueConfig, QuoterName
+from engine.disposal import collected
 from engine.episode import Episode
 from engine.fees import FeeSchedule, ScheduledFees, fees_of
 from engine.latency import CommandPath
@@ -115,6 +116,7 @@ def make_queue(config: QueueConfig, day: Day | None) -> QueueModel:
     return simple[config.model](books_first)
 
 
+@collected
 def run_day(
     catalog: Catalog, day: Day, plan: Plan, progress: Progress | None = None, predictor: Predictor | None = None
 ) -> Episode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
 from collections import Counter
 from decimal import Decimal
@@ -19,6 +20,7 @@ from engine.backtest import Plan, make_instrument, run_day, stream_day
 from engine.calibration import fit
 from engine.cli import main
 from engine.config import Config, ConfigError, DelayConfig, FeesConfig, LatencyConfig, QueueConfig
+from engine.disposal import collected
 from engine.fees import FeeSchedule
 from engine.latency import CommandPath
 from engine.phantoms import Cancels
@@ -72,6 +74,7 @@ def trade(ms: int, price: int, lots: int, aggressor: int = SELL) -> Trade:
 OPEN = book(0, (BID, 1000, 50), (BID, 999, 80), (ASK, 1003, 40), (ASK, 1004, 90))
 
 
+@collected
 def fills(
     tmp_path: Path,
     events: list[Event],
@@ -184,6 +187,21 @@ def test_golden_fills(sim: tuple[Catalog, Day]) -> None:
 
 
 GOLDEN = (269, "06e6e4dc4d9ec79e")
+
+
+def test_a_backtest_leaves_no_strategy_behind(sim: tuple[Catalog, Day]) -> None:
+    """Nautilus wants it dropped on the thread that made it; another one, a progress bar's, may collect garbage."""
+
+    def makers() -> int:
+        return sum(type(thing) is MarketMaker for thing in gc.get_objects())
+
+    before = makers()
+    gc.disable()
+    try:
+        run_day(*sim, Plan(Config(), "foic", None, None))
+        assert makers() <= before
+    finally:
+        gc.enable()
 
 
 # ── latency ───────────────────────────────────────────────────────────────────────────────────

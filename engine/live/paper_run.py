@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine import calibration
 from engine.backtest import Plan, first_price, make_instrument, make_predictor, make_queue, make_quoter
 from engine.config import ConfigError, QueueConfig
+from engine.disposal import collected
 from engine.episode import Episode
 from engine.fees import FeeSchedule, fees_of
 from engine.latency import CommandPath
@@ -234,6 +235,7 @@ class Paper:
         return Episode(date, self.contract, self.tape, self.venue.ledger.equity(mid), counts, wall_s)
 
 
+@collected
 def replay_day(
     catalog: Catalog, day: Day, plan: Plan, speed: float, journal: Path | None, progress: Progress | None = None
 ) -> Episode:
@@ -272,6 +274,7 @@ def replay_day(
     return paper.episode(day.date, time.perf_counter() - started)
 
 
+@collected
 def trade_public(
     plan: Plan, contract: Contract, queue: QueueConfig, venue: str, journal: Path | None, minutes: float
 ) -> Episode:
