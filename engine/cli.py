@@ -160,7 +160,7 @@ def calibrate(
 
 @main.group()
 def models() -> None:
-    """Artifacts: list, show, verify, compare."""
+    """Artifacts: list, show, verify, compare; shadow, promote, rollback in a running trader."""
 
 
 @models.command("list")
@@ -190,6 +190,62 @@ def models_verify(folder: Path) -> None:
     from engine.registry import verify_model
 
     verify_model(folder)
+
+
+def placed[**P, R](command: Callable[P, R]) -> Callable[P, R]:
+    """Options that name a trader."""
+    folder = click.Path(path_type=Path, file_okay=False)
+    command = click.option("--paper", is_flag=True, help="The paper run that goes on.")(command)
+    return click.option("--state", type=folder, help="Folder of the trader [live.state].")(command)
+
+
+@models.command("shadow")
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
+@click.option("--drop", is_flag=True, help="End the shadow.")
+@click.option("--reason", default="", help="Kept in the line-up's history.")
+@placed
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def models_shadow(
+    config: Config, artifact: Path | None, drop: bool, reason: str, state: Path | None, paper: bool, as_json: bool
+) -> None:
+    """Let ARTIFACT forecast beside the one that trades, without orders; alone: show how they compare."""
+    from engine.live import model_commands
+
+    folder = model_commands.folder_of(config, state, paper)
+    if artifact is None and not drop:
+        model_commands.show(folder, as_json)
+        return
+    if artifact is not None and drop:
+        raise ConfigError("cmm models shadow: name an artifact, or --drop, not both")
+    model_commands.change(folder, "drop" if drop else "shadow", artifact, False, reason, as_json)
+
+
+@models.command("promote")
+@click.option("--anyway", is_flag=True, help="Whatever the comparison says.")
+@click.option("--reason", default="", help="Kept in the line-up's history.")
+@placed
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def models_promote(config: Config, anyway: bool, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
+    """Let the artifact in the shadow trade, from the next update on; the other one runs in its shadow."""
+    from engine.live import model_commands
+
+    folder = model_commands.folder_of(config, state, paper)
+    model_commands.change(folder, "promote", None, anyway, reason, as_json)
+
+
+@models.command("rollback")
+@click.option("--reason", default="", help="Kept in the line-up's history.")
+@placed
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def models_rollback(config: Config, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
+    """Let the artifact trade again that the last promotion replaced."""
+    from engine.live import model_commands
+
+    folder = model_commands.folder_of(config, state, paper)
+    model_commands.change(folder, "rollback", None, True, reason, as_json)
 
 
 @models.command("diff")

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from models.drift import DriftConfig
 from models.features import FeatureSpec
 from models.recalibrate_config import RecalibrateConfig
 from models.train_config import TrainConfig
@@ -54,10 +55,12 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which artifact forecasts; null takes the newest one fitted to the instrument before the
-    backtest's first day, else the shipped one. And whether its fusion is recalibrated while it runs."""
+    backtest's first day, else the shipped one. Whether its fusion is recalibrated while it runs, and when a
+    trader raises the alarm that it no longer fits."""
 
     artifact: str | None = None
     recalibrate: RecalibrateConfig = RecalibrateConfig()
+    drift: DriftConfig = DriftConfig()
 
 
 class StrategyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -108,10 +108,11 @@ class Predictor:
         if self.recalibrator is not None and self._known is not None:
             self.recalibrator.sample(ts_ns, self.features[0], self._known.numpy()[0], regime)
 
-    def outside(self) -> int:
-        """Count the features outside the range seen in training (widened by half of it)."""
+    def outside(self) -> NDArray[np.bool_]:
+        """Which features (features,) lie outside the range seen in training (widened by half of it)."""
         x = self.features[0]
-        return int(((x < self._low) | (x > self._high)).sum())
+        result: NDArray[np.bool_] = (x < self._low) | (x > self._high)
+        return result
 
     def _recalibrate(self, folder: Path, config: RecalibrateConfig) -> None:
         from models.parameters import Calibration

@@ -546,7 +546,7 @@ class MarketMaker(Strategy):
         elif not self._in_session(now):
             self._pull("session")
         elif self._predictor is not None and self._features.is_sound:
-            outside = self._predictor.outside()
+            outside = int(self._predictor.outside().sum())
             self.counts["range_checks"] += 1
             self.counts["out_of_range"] += outside > 0
             self.model_guard.range_checked(outside)
@@ -574,6 +574,23 @@ class MarketMaker(Strategy):
             self.counts[f"halted_{reason}"] += 1
             self._observer.on_halt(reason)
         self._pull(reason)
+
+    def adopt(self, predictor: Predictor) -> None:
+        """From the next update on forecast with another artifact; what is quoted stands until then.
+
+        Raises
+        ------
+        ValueError
+            This maker does not forecast, or the artifact's features are others.
+
+        """
+        if self._predictor is None or predictor.manifest.spec_hash != self._predictor.manifest.spec_hash:
+            raise ValueError("only an artifact of the same features can take over")
+        predictor.features[0] = self._features.vector
+        self._features.vector = predictor.features[0]
+        self._predictor = predictor
+        self.model_guard = ModelGuard(self._cfg.guard.model)
+        self.model_fault = ""
 
     @property
     def position(self) -> int:

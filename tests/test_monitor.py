@@ -33,12 +33,14 @@ from engine.config import SHIPPED, Config, ConfigError, MonitorConfig, QueueConf
 from engine.live import drill
 from engine.live.drill_try import KEY, SECRET, Try
 from engine.live.journal import verify
+from engine.live.lineup import Member, Trial
 from engine.live.paper_run import replay_day
-from engine.live.telemetry import About, Frame, Publisher, halt_file, meeting_place
+from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, meeting_place
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
+from models.drift import Comparison
 from venues.catalog import Catalog, Day
 from venues.events import ASK, BID
 
@@ -69,6 +71,11 @@ def frame(seq: int = 1, **more: Any) -> Frame:
     )  # fmt: skip
     return Frame(about=about, seq=seq, ts_ns=seq * 10**9, phase="trading", **more)
 
+
+TRIAL = Trial(
+    trading=Member("/old", "old"), shadow=Member("/new", "new"), since_ns=0, until_ns=1, forecasts=400, failed=0,
+    mid=Comparison(outcomes=400, blocks=40, rmse=1.1, rmse_other=1.0, z=2.5), spread=Comparison(),
+)  # fmt: skip
 
 # ── frames ────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,7 +230,9 @@ def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
 
 def test_the_dashboard_asks_for_metrics_that_exist(tmp_path: Path) -> None:
     hub = Hub(meeting_place(config(tmp_path)))
-    hub.take(frame(2, counts={"action_place": 3, "bound_position": 2, "fills": 1}, fills=[(1, 1, 100, 1)]))
+    hub.take(frame(
+        2, counts={"action_place": 3, "bound_position": 2, "fills": 1}, fills=[(1, 1, 100, 1)], trial=TRIAL
+    ))  # fmt: skip
     hub.traders[frame().about.key].alarm_counts["halt"] = 1
     text = metrics.render(hub).decode()
     dashboard = json.loads((Path(__file__).parent.parent / "deploy" / "grafana-dashboard.json").read_text())
@@ -231,6 +240,28 @@ def test_the_dashboard_asks_for_metrics_that_exist(tmp_path: Path) -> None:
     assert asked
     assert {name for name in asked if f"\n{name}{{" not in text} == set()
     hub._socket.close()
+
+
+def test_drift_and_shadow_are_shown_and_counted(tmp_path: Path) -> None:
+    hub = Hub(meeting_place(config(tmp_path)))
+    hub.take(frame(2, trial=TRIAL, drifts={"feature_drift": "3 features"}))
+    text = metrics.render(hub).decode()
+    who = 'instrument="QR.SIM"'
+    assert f'cmm_model_drift{{{who},kind="feature_drift",mode="paper"}} 1.0' in text
+    assert f'cmm_model_drift{{{who},kind="calibration_drift",mode="paper"}} 0.0' in text
+    assert f'cmm_shadow_outcomes{{artifact_hash="new",{who},mode="paper"}} 400.0' in text
+    view = msgspec.json.decode(msgspec.json.encode(hub.traders[frame().about.key].view()))
+    assert (view["trial"]["verdict"], view["trial"]["mid"]["z"]) == ("worse", 2.5)
+    assert view["drifts"] == {"feature_drift": "3 features"}
+    hub._socket.close()
+
+
+def test_another_artifact_begins_with_no_outcomes() -> None:
+    watched = Watched(frame(outcomes=[Outcome(1, 2, 100.0, 0.5, 1.0)]))
+    watched.take(frame(2, outcomes=[Outcome(1, 2, 100.0, 0.5, 1.0)]))
+    later = frame(3)
+    watched.take(msgspec.structs.replace(later, about=msgspec.structs.replace(later.about, artifact_hash="new")))
+    assert (list(watched.outcomes), watched.about.artifact_hash) == ([], "new")
 
 
 def _names(expression: str) -> set[str]:

@@ -11,6 +11,7 @@ import msgspec
 from engine.config import Config, ConfigError
 from engine.fees import fees_of
 from engine.live.account import cancel_everything, recover_fills
+from engine.live.lineup import Lineup
 from engine.live.store import Store
 from models import artifact
 from venues.adapters_config import COMMANDS_PER_S
@@ -67,10 +68,14 @@ def check_config(config: Config) -> list[Item]:
     ]
 
 
-def check_artifact(config: Config, folder: Path, today: dt.date) -> list[Item]:
-    """Hash, age and feature spec of the artifact that is to trade."""
+def check_artifact(config: Config, folder: Path, today: dt.date, lineup: Lineup | None = None) -> list[Item]:
+    """Hash, age and feature spec of the artifact that is to trade: the configured one, or one promoted in its place."""
     manifest = artifact.read(folder)
-    wanted = config.live.artifact_hash
+    wanted, how = config.live.artifact_hash, ""
+    instead = f"; live.artifact_hash is {wanted}"
+    if lineup is not None and lineup.configured == wanted != lineup.trading.hash:
+        wanted, how = lineup.trading.hash, f", promoted in the place of {lineup.configured}"
+        instead = f"; {wanted} was{how[1:]}"
     if wanted is None:
         items = [Item("artifact", False, f"set live.artifact_hash; {folder} has {manifest.hash}")]
     else:
@@ -79,7 +84,7 @@ def check_artifact(config: Config, folder: Path, today: dt.date) -> list[Item]:
             Item(
                 "artifact",
                 same,
-                f"{folder}, hash {manifest.hash}" + ("" if same else f"; live.artifact_hash is {wanted}"),
+                f"{folder}, hash {manifest.hash}" + (how if same else instead),
             )
         ]
     last = max(manifest.seen, default="")

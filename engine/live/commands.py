@@ -23,6 +23,7 @@ from engine.config import Config, ConfigError
 from engine.live import journal as journals
 from engine.live.checklist import Item
 from engine.live.errors import Exit, HaltedError
+from engine.live.lineup import read_lineup
 from engine.live.live_run import Report, plan_live, run_live
 from engine.runs import final_name, run_folder
 from strategies.feed import Decoder
@@ -67,6 +68,7 @@ def paper_replay(config: Config, instrument: str, dates: str | None, speed: floa
                     later = len(chosen) - index - 1
                     notes.append(f"halted by the operator on {day.date}; {later} later days were not replayed")
                     break
+        notes += _promotions(folder)
         summary = finish(folder, chosen[0].instrument, plan, episodes, notes, [])
     if as_json:
         click.echo(msgspec.json.encode(summary))
@@ -102,12 +104,26 @@ def paper_public(
     with run_folder(config, "paper", {"venue": venue, "instrument": instrument}) as folder:
         path = folder / "journal.jsonl" if config.paper.journal else None
         episode = trade_public(plan, contract, queue, venue, path, duration)
+        notes += _promotions(folder)
         summary = finish(folder, contract.id, plan, [episode], notes, [])
     if as_json:
         click.echo(msgspec.json.encode(summary))
         return
     show_summary(summary)
     console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
+
+
+def _promotions(folder: Path) -> list[str]:
+    """Notes on artifacts that took over while a run went on: its result is that of several."""
+    lineup = read_lineup(folder)
+    if lineup is None:
+        return []
+    return [
+        f"{change.hash} took over at {dt.datetime.fromtimestamp(change.ts_ns / 1e9, dt.UTC):%H:%M:%S} UTC by the "
+        f"machine's clock ({change.action}: {change.because or 'no reason given'})"
+        for change in lineup.history
+        if change.action in ("promote", "rollback")
+    ]
 
 
 def _once(config: Config) -> Config:

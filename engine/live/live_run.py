@@ -20,6 +20,7 @@ from engine.config import SHIPPED, Config, ConfigError
 from engine.live import checklist
 from engine.live.account import Keys, Wound, cancel_everything, flatten, is_ours, keys, make_desk, recover_fills
 from engine.live.errors import Exit, HaltedError
+from engine.live.lineup import begin
 from engine.live.node import make_builder
 from engine.live.state import Heartbeat, StateFolder
 from engine.live.store import Store
@@ -116,10 +117,10 @@ def _run(
     show: Callable[[list[checklist.Item]], None],
     load: Callable[[Plan], Predictor | None],
 ) -> Report:
-    plan = plan_live(config)
+    plan, lineup = begin(state.path, plan_live(config), config.live.artifact_hash)
     items = checklist.check_config(config)
     if plan.artifact is not None:
-        items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date())
+        items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), lineup)
     error = checklist.refusal(items)
     if error is not None:
         show(items)
@@ -138,7 +139,7 @@ def _run(
     error = checklist.refusal(items)
     if error is not None:
         raise error
-    trader = Trader(plan, contract, state, load(plan), price)
+    trader = Trader(plan, contract, state, load(plan), price, lineup)
     with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
         return _trade(trader, config, contract, credentials, state)
 
@@ -246,6 +247,8 @@ def _wind_up(
     _quietly(trader.beat)
     if trader.telemetry is not None:
         trader.telemetry.close(trader.phase, wound.resting)
+    if trader.models is not None:
+        trader.models.close()
     if watchdog is not None:
         try:
             watchdog.wait(10.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from engine.disposal import collected
 from engine.episode import Episode
 from engine.fees import FeeSchedule, fees_of
 from engine.latency import CommandPath
+from engine.live import lineup as lineups
 from engine.live.journal import Journal, header_of
+from engine.live.model_life import ModelLife
 from engine.live.node import Stopper, data_factory, execution_factory, make_builder
 from engine.live.paper import PaperConfig, PaperVenue
 from engine.live.telemetry import Telemetry, about_of
@@ -54,6 +57,7 @@ class Recorder:
         self.on_actions = tape.on_actions
         self.on_halt = tape.on_halt
         self._tape, self._telemetry = tape, telemetry
+        self.models: ModelLife | None = None
 
     def on_update(
         self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
@@ -61,6 +65,8 @@ class Recorder:
         self._tape.on_update(ts_ns, market, position, forecast, ladder)
         if self._telemetry is not None:
             self._telemetry.on_update(ts_ns, market, forecast, ladder)
+        if self.models is not None and ladder is not None:
+            self.models.on_update(ts_ns, market, forecast)
 
     def on_decision(self, wall_ns: int) -> None:
         self._tape.on_decision(wall_ns)
@@ -125,8 +131,13 @@ class Paper:
             make_queue(queue, day), instrument, self._path, Decoder(instrument).decode, self.now, snapshots,
             queue.model == "fifo",
         )  # fmt: skip
+        lineup = None
+        if journal is not None:
+            plan, lineup = lineups.begin(journal.parent, plan)
         predictor: Predictor | None = make_predictor(plan)
         self._quoter = make_quoter(plan, 0.0)
+        self._break_even = 0.0
+        self._journals = 0
         self._plan, self._predictor, self._span, self._journal_path = plan, predictor, span, journal
         guard = config.guard
         if day is None:
@@ -153,10 +164,18 @@ class Paper:
             self._recorder,
             now=now,
             tap=self._tap if day is None else None,
-            upkeep=(round(config.monitor.every_ms * 1e6), self._upkeep) if self.telemetry is not None else None,
+            upkeep=(round(config.monitor.every_ms * 1e6), self._upkeep),
         )  # fmt: skip
+        if predictor is not None and lineup is not None and journal is not None:
+            self._recorder.models = ModelLife(
+                journal.parent, config, lineup, predictor, contract.id,
+                lambda one, who: self._new_journal(one, Path(who.path)),
+                lambda key: journal.with_name(f"shadow-{key}-{time.time_ns() // 10**6}.jsonl"),
+                self._promoted, _say,
+            )  # fmt: skip
+            self._recorder.models.bind(self.maker)
         if self.telemetry is not None:
-            self.telemetry.bind(self.maker)
+            self.telemetry.bind(self.maker, self._recorder.models)
         self._is_priced = False
         if price is not None:
             self._start(price)
@@ -173,13 +192,29 @@ class Paper:
     def _start(self, price: float) -> None:
         """A price is known: what fees cost in ticks follows, and quoting may begin."""
         self._is_priced = True
-        break_even = self._schedule.break_even_ticks(price)
+        self._break_even = self._schedule.break_even_ticks(price)
         if isinstance(self._quoter, CmmQuoter):
-            self._quoter.charge(break_even)
+            self._quoter.charge(self._break_even)
         self.maker.standby = ""
-        if self._journal_path is not None:
-            header = header_of(self._plan, self.contract, self._predictor, break_even, self._span[0])
-            self._recorder.journal = Journal(self._journal_path, header)
+        self._recorder.journal = self._new_journal(self._predictor, self._plan.artifact)
+
+    def _new_journal(self, predictor: Predictor | None, folder: Path | None) -> Journal | None:
+        """A journal of decisions made with an artifact."""
+        path = self._journal_path
+        if path is None:
+            return None
+        plan = msgspec.structs.replace(self._plan, artifact=folder)
+        header = header_of(plan, self.contract, predictor, self._break_even, self._span[0])
+        self._journals += 1
+        return Journal(path.with_stem(f"{path.stem}-{self._journals}") if self._journals > 1 else path, header)
+
+    def _promoted(self, predictor: Predictor, who: lineups.Member, journal: Journal | None) -> None:
+        """Another artifact trades from the next update on."""
+        if self._recorder.journal is not None:
+            self._recorder.journal.close()
+        self._recorder.journal = journal
+        if self.telemetry is not None:
+            self.telemetry.adopt(predictor, Path(who.path))
 
     def _tap(self, event: Any) -> None:
         self.on_event(event)
@@ -215,10 +250,12 @@ class Paper:
         return self.maker.commands_sent <= self.venue.received and self.venue.told <= self.maker.answers
 
     def _upkeep(self) -> None:
-        assert self.telemetry is not None
-        if not self.maker.halted and self.telemetry.asks_to_halt():
-            self.maker.halt("operator")
-        self.telemetry.publish("trading")
+        if self._recorder.models is not None and self._is_priced:
+            self._recorder.models.upkeep()
+        if self.telemetry is not None:
+            if not self.maker.halted and self.telemetry.asks_to_halt():
+                self.maker.halt("operator")
+            self.telemetry.publish("trading")
 
     def close(self) -> None:
         """Close the journal, send a last frame."""
@@ -226,6 +263,8 @@ class Paper:
             self._recorder.journal.close()
         if self.telemetry is not None:
             self.telemetry.close("stopped")
+        if self._recorder.models is not None:
+            self._recorder.models.close()
 
     def episode(self, date: dt.date, wall_s: float) -> Episode:
         """What the run left."""
@@ -233,6 +272,10 @@ class Paper:
         mid = float(self.tape.mids[-1]) if len(self.tape.ts_ns) else 0.0
         counts = {**self.maker.counts, **self._simulated.counts, "locked_lots": self._schedule.locked_lots}
         return Episode(date, self.contract, self.tape, self.venue.ledger.equity(mid), counts, wall_s)
+
+
+def _say(kind: str, text: str) -> None:
+    print(f"ALARM {kind}: {text}", file=sys.stderr, flush=True)
 
 
 @collected

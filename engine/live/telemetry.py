@@ -16,15 +16,19 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from engine.config import Config, ConfigError
+from engine.live.lineup import Trial
 from models.predictor import Forecast, Predictor
 from strategies.maker import MarketMaker, OwnFill
 from strategies.values import BID, Ladder, Market
 from venues.contracts import Contract
+
+if TYPE_CHECKING:
+    from engine.live.model_life import ModelLife
 
 _LOOK_S = 1.0
 _LEVELS = 12
@@ -113,6 +117,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     fault: str = ""
     budget_used: float = 0.0
+    trial: Trial | None = None
+    """An artifact in the shadow against the one that trades."""
+    drifts: dict[str, str] = {}
+    """In which way the model no longer fits, by kind, in words."""
     resting: int | None = None
     """Orders at the venue, by its own answer; known at the end of a live run."""
 
@@ -200,6 +208,7 @@ class Telemetry:
         self._horizon_ns = round(about.horizon_s * 1e9)
         self._encoder = msgspec.json.Encoder()
         self._maker: MarketMaker | None = None
+        self._models: ModelLife | None = None
         self._last: tuple[int, Market, Forecast | None, Ladder | None] | None = None
         self._pending: deque[tuple[int, int, float, float]] = deque()  # due, time, mid, forecast
         self._sample_ns = 0
@@ -213,9 +222,18 @@ class Telemetry:
         if predictor is not None:
             predictor.watch()  # now: reading and importing take a third of a second, and trading waits for nobody
 
-    def bind(self, maker: MarketMaker) -> None:
-        """The maker that is watched."""
-        self._maker = maker
+    def bind(self, maker: MarketMaker, models: ModelLife | None) -> None:
+        """The maker that is watched, and what is known of its models."""
+        self._maker, self._models = maker, models
+
+    def adopt(self, predictor: Predictor, folder: Path) -> None:
+        """Another artifact trades; it is watched already."""
+        manifest = predictor.manifest
+        self.about = msgspec.structs.replace(
+            self.about, artifact=str(folder), artifact_hash=manifest.hash, students=_students(manifest)
+        )
+        self._predictor = predictor
+        self._pending.clear()
 
     # ── within decisions: as little as can be ─────────────────────────────────────────────────
 
@@ -285,6 +303,8 @@ class Telemetry:
             outcomes=self._outcomes, fills=self._fills, decision_ns=self._times, decisions=self._decisions,
             counts=dict(maker.counts), halted=maker.halted, standby=maker.standby, problem=maker.problem,
             fault=maker.model_fault, budget_used=maker.money.used, resting=resting,
+            trial=self._models.trial() if self._models is not None else None,
+            drifts=self._models.drifts if self._models is not None else {},
         )  # fmt: skip
 
     def close(self, phase: str, resting: int | None = None) -> None:

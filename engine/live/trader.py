@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,6 +15,8 @@ from engine.backtest import Plan, make_instrument, make_quoter
 from engine.fees import FeeSchedule, fees_of
 from engine.live.alarms import Alarms
 from engine.live.journal import Journal, header_of
+from engine.live.lineup import Lineup, Member
+from engine.live.model_life import ModelLife
 from engine.live.node import Stopper
 from engine.live.state import Heartbeat, StateFolder
 from engine.live.store import DayState, Store
@@ -51,11 +54,21 @@ class Trader:
         Taken.
     predictor : Predictor, optional
         Of the artifact.
+    price_ticks : float
+        Of the instrument: fees as a fraction of turnover become ticks by it.
+    lineup : Lineup, optional
+        Which artifacts trade and run in the shadow; with a predictor.
 
     """
 
     def __init__(
-        self, plan: Plan, contract: Contract, state: StateFolder, predictor: Predictor | None, price_ticks: float
+        self,
+        plan: Plan,
+        contract: Contract,
+        state: StateFolder,
+        predictor: Predictor | None,
+        price_ticks: float,
+        lineup: Lineup | None = None,
     ) -> None:
         config = plan.config
         self.config, self.contract, self.state = config, contract, state
@@ -68,11 +81,8 @@ class Trader:
         self._predictor = predictor
         fees = fees_of(contract, "exchange", config.fees)
         break_even = FeeSchedule(contract, fees, config.fees).break_even_ticks(price_ticks)
-        self.journal: Journal | None = None
-        if config.live.journal:
-            now = dt.datetime.now(dt.UTC)
-            header = header_of(plan, contract, predictor, break_even, time.time_ns())
-            self.journal = Journal(state.path / "journal" / f"{now:%Y%m%dT%H%M%S}-{os.getpid()}.jsonl", header)
+        self._plan, self._break_even = plan, break_even
+        self.journal = self._new_journal(predictor, plan.artifact)
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
             about = about_of(config, contract, predictor, "live", plan.quoter, plan.artifact, state.path)
@@ -103,8 +113,17 @@ class Trader:
             ledger=ledger,
             upkeep=(round(config.live.heartbeat_s * 1e9), self.upkeep),
         )  # fmt: skip
+        self.models: ModelLife | None = None
+        if predictor is not None and lineup is not None:
+            self.models = ModelLife(
+                state.path, config, lineup, predictor, contract.id,
+                lambda one, who: self._new_journal(one, Path(who.path)),
+                (lambda key: state.path / "shadow" / f"{_stamp_now()}-{key}.jsonl") if config.live.journal else None,
+                self._promoted, self.alarms.raise_,
+            )  # fmt: skip
+            self.models.bind(self.maker)
         if self.telemetry is not None:
-            self.telemetry.bind(self.maker)
+            self.telemetry.bind(self.maker, self.models)
         if self._day is not None:
             self.maker.money.peak = self._day.peak
         else:
@@ -122,6 +141,8 @@ class Trader:
     ) -> None:
         if self.telemetry is not None:
             self.telemetry.on_update(ts_ns, market, forecast, ladder)
+        if self.models is not None and ladder is not None:
+            self.models.on_update(ts_ns, market, forecast)
 
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
         """The journal has them."""
@@ -158,6 +179,8 @@ class Trader:
             self._keep_day()
         if self._beats % _ARTIFACT_EVERY == 0 and self._stamp() != self._stamps:
             self._check_artifact()
+        if self.models is not None:
+            self.models.upkeep()
         self.beat()
         if self.telemetry is not None:
             self.telemetry.publish(self.phase)
@@ -204,6 +227,24 @@ class Trader:
         elif maker.money.peak != self._day.peak:
             self._day.peak = maker.money.peak
             self.store.put_day(self._day)
+
+    def _new_journal(self, predictor: Predictor | None, folder: Path | None) -> Journal | None:
+        """A journal of decisions made with an artifact."""
+        if not self.config.live.journal:
+            return None
+        plan = msgspec.structs.replace(self._plan, artifact=folder)
+        header = header_of(plan, self.contract, predictor, self._break_even, time.time_ns())
+        return Journal(self.state.path / "journal" / f"{_stamp_now()}-{os.getpid()}.jsonl", header)
+
+    def _promoted(self, predictor: Predictor, who: Member, journal: Journal | None) -> None:
+        """Another artifact trades from the next update on."""
+        self._artifact, self._predictor = Path(who.path), predictor
+        self._stamps = self._stamp()
+        if self.journal is not None:
+            self.journal.close()
+        self.journal = journal
+        if self.telemetry is not None:
+            self.telemetry.adopt(predictor, Path(who.path))
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
         """What tells that the artifact's files were touched."""
@@ -276,3 +317,8 @@ def latch(state: StateFolder, alarms: Alarms, reason: str, detail: str) -> None:
         state.latch(reason, detail, "trader")
     except OSError as error:
         alarms.raise_("unlatched", f"{state.path}: {error.strerror}; do not start again before somebody has looked")
+
+
+def _stamp_now() -> str:
+    """Part of a file's name: to the millisecond, since a journal may follow the last one within a second."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%f}"[:-3]

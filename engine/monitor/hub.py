@@ -57,7 +57,9 @@ class Watched:
         """A frame came in."""
         now = time.monotonic()
         self.lost += max(frame.seq - self.frame.seq - 1, 0)
-        self.frame, self.heard = frame, now
+        if frame.about.artifact_hash != self.about.artifact_hash:
+            self.outcomes.clear()  # of another artifact
+        self.frame, self.heard, self.about = frame, now, frame.about
         self.times.extend(frame.decision_ns)
         for took in frame.decision_ns:
             seconds = took / 1e9
@@ -160,7 +162,8 @@ class Watched:
                 "halted": frame.halted, "standby": frame.standby, "problem": frame.problem, "fault": frame.fault,
                 "budget_used": frame.budget_used, "latch": self.latched(),
             },
-            "resting": frame.resting, "decisions": frame.decisions, "latency_us": self.latency_us(),
+            "trial": _trial(frame), "drifts": frame.drifts, "resting": frame.resting,
+            "decisions": frame.decisions, "latency_us": self.latency_us(),
             "actions_per_s": round(self.actions_per_s, 1), "skill": self.skill(),
             "frames_lost": self.lost, "alarms": list(self.alarms)[-12:],
             "point": self.points[-1] if self.points else None, "fills": list(self.fills)[-_NEW:],
@@ -175,6 +178,13 @@ class Watched:
             "fills": list(self.fills),
             "outcomes": [list(outcome) for outcome in self.outcomes],
         }
+
+
+def _trial(frame: Frame) -> dict[str, Any] | None:
+    if frame.trial is None:
+        return None
+    found: dict[str, Any] = msgspec.to_builtins(frame.trial)
+    return {**found, "verdict": frame.trial.verdict}
 
 
 def actions(frame: Frame) -> int:

@@ -58,6 +58,26 @@ class _Traders(Collector):
         model = GaugeMetricFamily("cmm_model", "1 for the artifact that trades.", labels=[*_WHO, "artifact_hash"])
         for pair, watched in rows:
             model.add_metric([*pair, watched.about.artifact_hash or ""], 1.0)
+        drift = GaugeMetricFamily(
+            "cmm_model_drift", "1 while the model that trades no longer fits in this way.", labels=[*_WHO, "kind"]
+        )
+        shadow = GaugeMetricFamily(
+            "cmm_shadow_outcomes",
+            "Forecasts of an artifact in the shadow that were held against what happened.",
+            labels=[*_WHO, "artifact_hash"],
+        )
+        worse = GaugeMetricFamily(
+            "cmm_shadow_excess_sigmas",
+            "Squared error of the shadow less that of the artifact that trades, in standard errors.",
+            labels=[*_WHO, "artifact_hash"],
+        )
+        for pair, watched in rows:
+            for kind in ("feature_drift", "calibration_drift"):
+                drift.add_metric([*pair, kind], float(kind in watched.frame.drifts))
+            trial = watched.frame.trial
+            if trial is not None:
+                shadow.add_metric([*pair, trial.shadow.hash], trial.mid.outcomes)
+                worse.add_metric([*pair, trial.shadow.hash], _UNKNOWN if trial.mid.z is None else trial.mid.z)
         pnl = GaugeMetricFamily(
             "cmm_pnl",
             "Money since the start, by component; total = captured + inventory - fees.",
@@ -94,7 +114,7 @@ class _Traders(Collector):
                 total += count
                 buckets.append((edge, float(total)))
             times.add_metric(who, buckets, watched.time_sum_s)
-        yield from (model, pnl, actions, bound, events, alarms, lost, times)
+        yield from (model, drift, shadow, worse, pnl, actions, bound, events, alarms, lost, times)
 
 
 def _age(watched: Watched) -> float:

@@ -115,7 +115,8 @@ function show() {
   const pulls = Object.entries(t.counts).filter(([name]) => name.startsWith("pulled_") || name.startsWith("model_") || name === "paused_side" || name === "rejected");
   fill($("guard").tBodies[0], [
     fact("halted", g.halted || "no", g.halted ? "bad" : "good"), fact("market data", g.problem || "sound", g.problem ? "bad" : "good"),
-    fact("model", g.fault || "sound", g.fault ? "bad" : "good"), fact("waits for", g.standby || "nothing"),
+    fact("model", g.fault || "sound", g.fault ? "bad" : "good"),
+    ...Object.entries(t.drifts).map(([kind, text]) => fact(kind.replaceAll("_", " "), text, "bad")), fact("waits for", g.standby || "nothing"),
     fact("loss limits used", number(Math.max(100 * g.budget_used, 0), 0) + " %", g.budget_used > 0.8 ? "bad" : ""),
     fact("latch on disk", g.latch ? `${g.latch.reason}: ${g.latch.detail} (${g.latch.by})` : "none", g.latch ? "bad" : ""),
     ...bound.map(([name, n]) => fact("bound: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
@@ -128,6 +129,7 @@ function show() {
     fact("decisions", number(t.decisions, 0)), fact("book updates", number(t.counts.book_updates || 0, 0)), fact("trades seen", number(t.counts.trades || 0, 0)),
     fact("placed / amended / cancelled", ["place", "amend", "cancel"].map((k) => number(t.counts["action_" + k] || 0, 0)).join(" / ")),
     fact("features out of range, looks", `${number(t.counts.out_of_range || 0, 0)} of ${number(t.counts.range_checks || 0, 0)}`),
+    fact("artifact that trades", a.artifact_hash || "none"), ...trial(t.trial),
     fact("frames lost on the way here", number(t.frames_lost, 0)),
   ]);
   const alarms = JSON.stringify(t.alarms), list = $("alarms");
@@ -138,6 +140,14 @@ function show() {
   const s = t.skill;
   $("skill").textContent = s.n ? `last ${s.n} forecasts, ${number(a.horizon_s, 0)} s ahead: correlation ${number(s.correlation, 3)}, bias ${number(s.bias, 2)} ticks, error ${number(s.rmse, 2)} against ${number(s.rmse_unchanged, 2)} of "no change"` : "too few forecasts have come due";
   if (performance.now() - drawn > REDRAW_MS) { drawn = performance.now(); charts(t); }
+}
+function trial(found) {
+  if (!found) return [];
+  const m = found.mid;
+  return [
+    fact("artifact in the shadow", found.shadow.hash), fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, found.verdict === "worse" ? "bad" : ""),
+    fact("error, shadow / trading, ticks", `${number(m.rmse, 3)} / ${number(m.rmse_other, 3)}`),
+  ];
 }
 function banner(text) {
   const b = $("banner");

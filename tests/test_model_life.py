@@ -1,0 +1,402 @@
+"""Models in production: shadow, promotion, rollback and drift, in paper runs and against the loopback exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import math
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from engine.backtest import Plan, run_day
+from engine.cli import main
+from engine.config import SHIPPED, Config, ConfigError, ModelConfig, MonitorConfig, QueueConfig
+from engine.live import drill, lineup
+from engine.live.checklist import check_artifact
+from engine.live.drill_try import KEY, SECRET, Try
+from engine.live.journal import read, verify
+from engine.live.lineup import Answer, Lineup, Member, Request, Trial
+from engine.live.paper_run import replay_day
+from models import artifact
+from models.drift import Comparison, DriftConfig, FeatureRange, Paired
+from models.errors import ModelError
+from models.predictor import run_graph
+from venues.catalog import Catalog, Day
+from venues.events import ASK, BID
+
+S = 10**9
+
+
+def variant(folder: Path, source: Path = SHIPPED, flipped: bool = False, narrow: bool = False) -> Member:
+    """A sound artifact of another hash: the same forecasts, or mid changes of the wrong sign; or of narrow range."""
+    shutil.copytree(source, folder)
+    manifest = artifact.read(folder)
+    if flipped:
+        graph = onnx.load(folder / artifact.GRAPH)
+        for weights in graph.graph.initializer:
+            if weights.name == "units":
+                units = numpy_helper.to_array(weights).copy()
+                units[:, 0] *= -1
+                weights.CopyFrom(numpy_helper.from_array(units, "units"))
+        onnx.save(graph, folder / artifact.GRAPH)
+    output = run_graph(folder / artifact.GRAPH, np.array([manifest.golden.features], np.float32))[0]
+    if narrow:
+        manifest = msgspec.structs.replace(manifest, feature_low=[0.0] * len(manifest.feature_low))
+    manifest = msgspec.structs.replace(
+        manifest, name=folder.name, files={**manifest.files, artifact.GRAPH: artifact.file_hash(folder / artifact.GRAPH)},
+        golden=msgspec.structs.replace(manifest.golden, output=output.tolist()),
+    )  # fmt: skip
+    (folder / artifact.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return lineup.member(folder)
+
+
+def artifact_of(journal: Path) -> str:
+    """Hash of the artifact whose decisions a journal keeps."""
+    with journal.open() as rows:
+        return str(json.loads(rows.readline())["artifact_hash"])
+
+
+# ── statistics ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_comparison_counts_whole_blocks_and_their_spread() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(400, 3))
+    pair = Paired(20 * S, 10**6)
+    for i, (one, other, happened) in enumerate(rows):
+        pair.add(i * S, one, other, happened)
+    whole = rows[:380]  # the twentieth block is still open
+    d = ((whole[:, 0] - whole[:, 2]) ** 2 - (whole[:, 1] - whole[:, 2]) ** 2).reshape(19, 20).mean(1)
+    found = pair.compare()
+    assert (found.outcomes, found.blocks) == (380, 19)
+    assert found.z == pytest.approx(d.mean() / (d.std(ddof=1) / math.sqrt(19)))
+    assert found.rmse == pytest.approx(np.sqrt(((whole[:, 0] - whole[:, 2]) ** 2).mean()))
+    assert found.slope == pytest.approx((whole[:, 0] * whole[:, 2]).sum() / (whole[:, 0] ** 2).sum())
+
+
+@given(st.lists(st.tuples(*[st.floats(-100, 100)] * 3), min_size=1, max_size=120), st.integers(1, 6))
+def test_only_the_last_blocks_count(rows: list[tuple[float, float, float]], kept: int) -> None:
+    rolling, fresh = Paired(5 * S, kept), Paired(5 * S, 10**6)
+    whole = (len(rows) - 1) // 5
+    for i, row in enumerate(rows):
+        rolling.add(i * S, *row)
+        if i >= 5 * max(whole - kept, 0):
+            fresh.add(i * S, *row)
+    one, other = rolling.compare(), fresh.compare()
+    assert (one.outcomes, one.blocks) == (other.outcomes, other.blocks)
+    for name in ("rmse", "rmse_other") if other.blocks else ():
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-6, abs=1e-4)
+
+
+def test_equal_forecasts_differ_by_nothing_and_few_blocks_say_nothing() -> None:
+    pair = Paired(2 * S, 100)
+    for i in range(20):
+        pair.add(i * S, 0.5, 0.5, float(i % 3))
+    assert pair.compare().z is None
+    for i in range(20, 60):
+        pair.add(i * S, 0.5, 0.5, float(i % 3))
+    assert pair.compare().z == 0.0
+
+
+def test_features_outside_their_range_are_named_worst_first() -> None:
+    found = FeatureRange(["a", "b", "c"], 200)
+    for i in range(400):
+        found.add(np.array([i >= 300, i % 2 == 0, i < 200]))  # c was, 200 looks ago
+        assert i >= 119 or found.drifted(0.2) == []
+    assert found.drifted(0.2) == [("a", 0.5), ("b", 0.5)]
+    assert found.drifted(0.5) == []
+
+
+# ── the line-up ───────────────────────────────────────────────────────────────────────────────
+
+TRADES, OTHER = Member(str(SHIPPED), artifact.read(SHIPPED).hash), Member("/nowhere", "f" * 16)
+
+
+def trial(z: float | None, outcomes: int = 1000, failed: int = 0, shadow: Member = OTHER) -> Trial:
+    mid = Comparison(outcomes=outcomes, blocks=100, z=z)
+    return Trial(
+        trading=TRADES, shadow=shadow, since_ns=0, until_ns=1, forecasts=outcomes, failed=failed, mid=mid,
+        spread=Comparison(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (None, "nothing is known of it yet"),
+        (trial(0.0, shadow=Member("/other", "e" * 16)), "nothing is known of it yet"),
+        (trial(-5.0, outcomes=299), "299 forecasts were held against what happened, 300 are needed"),
+        (trial(None), "held against what happened"),
+        (trial(1.5), r"worse than what trades \(by 1\.5 standard errors\)"),
+        (trial(-5.0, failed=1), "1 forecasts were not finite"),
+        (trial(-5.0), "no artifact there"),  # what it says is good, but it has gone
+    ],
+)
+def test_a_promotion_needs_reasons(known: Trial | None, says: str) -> None:
+    current = Lineup(configured=TRADES.hash, trading=TRADES, shadow=OTHER)
+    with pytest.raises((ConfigError, ModelError), match=says):
+        lineup.changed(current, Request("1", "promote", None, False, ""), known)
+
+
+def test_promotion_and_rollback_change_roles(tmp_path: Path) -> None:
+    new = variant(tmp_path / "new")
+    current = Lineup(configured=TRADES.hash, trading=TRADES)
+    for action in ("drop", "promote", "rollback"):
+        with pytest.raises(ConfigError, match=r"nothing was promoted|no artifact runs in the shadow"):
+            lineup.changed(current, Request("1", action, None, True, ""), None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the artifact that trades"):
+        lineup.changed(current, Request("1", "shadow", TRADES, False, ""), None)
+    beside = lineup.changed(current, Request("1", "shadow", new, False, "newer days"), None)
+    assert (beside.trading, beside.shadow, beside.previous) == (TRADES, new, None)
+    after = lineup.changed(beside, Request("2", "promote", None, False, ""), trial(-3.0, shadow=new))
+    assert (after.trading, after.shadow, after.previous) == (new, TRADES, TRADES)
+    back = lineup.changed(after, Request("3", "rollback", None, True, "slow"), None)
+    assert (back.trading, back.shadow, back.previous) == (TRADES, new, None)
+    assert [(c.action, c.hash, c.because) for c in back.history] == [
+        ("shadow", new.hash, "newer days"), ("promote", new.hash, ""), ("rollback", TRADES.hash, "slow"),
+    ]  # fmt: skip
+    dropped = lineup.changed(back, Request("4", "drop", None, False, ""), None)
+    assert dropped.shadow is None
+
+
+def test_an_artifact_of_other_features_cannot_run_beside(tmp_path: Path) -> None:
+    drill.quick_artifact(tmp_path / "quick")
+    other = lineup.member(tmp_path / "quick")
+    with pytest.raises(ConfigError, match="features are computed differently"):
+        lineup.changed(Lineup(configured=TRADES.hash, trading=TRADES), Request("1", "shadow", other, False, ""), None)
+
+
+def test_a_promotion_holds_over_restarts_until_the_configuration_names_another(tmp_path: Path) -> None:
+    new, newest = variant(tmp_path / "new"), variant(tmp_path / "newest")
+    plan = Plan(Config(), "cmm", SHIPPED, None)
+    state = tmp_path / "state"
+    state.mkdir()
+    chosen, found = lineup.begin(state, plan, TRADES.hash)
+    assert found is not None
+    assert (chosen, found.trading) == (plan, TRADES)
+    lineup.write_lineup(state, msgspec.structs.replace(found, trading=new, previous=TRADES))
+    chosen, found = lineup.begin(state, plan, TRADES.hash)
+    assert found is not None
+    assert (chosen.artifact, found.trading) == (Path(new.path), new)
+    config = Config()
+    config = msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, artifact_hash=TRADES.hash))
+    items = check_artifact(config, Path(new.path), dt.date(2026, 1, 1), found)
+    assert items[0].holds
+    assert f"promoted in the place of {TRADES.hash}" in items[0].text
+    assert not check_artifact(config, Path(newest.path), dt.date(2026, 1, 1), found)[0].holds  # it has changed there
+    chosen, found = lineup.begin(state, msgspec.structs.replace(plan, artifact=Path(newest.path)), newest.hash)
+    assert found is not None
+    assert (chosen.artifact, found.trading, found.previous) == (Path(newest.path), newest, None)
+    (state / lineup.LINEUP).write_text("{")
+    with pytest.raises(ConfigError, match=r"models\.json: cannot be read .*; move it away"):
+        lineup.begin(state, plan, TRADES.hash)
+
+
+# ── in a paper run ────────────────────────────────────────────────────────────────────────────
+
+
+def asks(folder: Path, *steps: tuple[float, Request]) -> Callable[[dt.date, float], None]:
+    """Leaves requests at shares of a run."""
+    left = list(steps)
+
+    def progress(_: dt.date, share: float) -> None:
+        if left and share > left[0][0]:
+            lineup.ask(folder, left.pop(0)[1])
+
+    return progress
+
+
+def settings(sockets: Path, drift: DriftConfig | None = None) -> Config:
+    return Config(
+        monitor=MonitorConfig(path=str(sockets), every_ms=50), model=ModelConfig(drift=drift or DriftConfig())
+    )
+
+
+@pytest.mark.xdist_group("live")
+def test_a_promotion_leaves_no_gap(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
+    """An artifact of equal forecasts takes over in mid-run: action by action it is as if nothing had happened."""
+    new, folder = variant(tmp_path / "new"), tmp_path / "run"
+    folder.mkdir()
+    plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    there = run_day(*sim, plan)
+    steps = asks(
+        folder, (0.2, Request("1", "shadow", new, False, "")), (0.6, Request("2", "promote", None, True, "a test"))
+    )
+    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
+    assert here.tape.actions == there.tape.actions
+    assert here.tape.fills == there.tape.fills
+    assert lineup.answered(folder, "2") == Answer("2", True, f"{new.hash} trades, {TRADES.hash} runs in its shadow")
+    left = lineup.read_lineup(folder)
+    assert left is not None
+    assert (left.trading, left.previous, left.shadow, left.pid) == (new, TRADES, TRADES, 0)
+
+    parts = [folder / "journal.jsonl", folder / "journal-2.jsonl"]
+    assert [artifact_of(part) for part in parts] == [TRADES.hash, new.hash]
+    lines = [line for part in parts for line in read(part)[1] if line is not None]
+    assert len(lines) == sum(np.isfinite(there.tape.forecasts[:, 0]))  # each decision stands in one of the two
+    assert all(verify(part).differences == [] for part in parts)
+
+    by_time = {(line.ts_ns, line.features_hash): line.forecast for line in lines}
+    shadows = [path.read_text().splitlines() for path in sorted(folder.glob("shadow-*.jsonl"))]
+    assert sorted(json.loads(rows[0])["shadow"]["hash"] for rows in shadows) == sorted([new.hash, TRADES.hash])
+    for rows in shadows:
+        assert len(rows) > 100
+        for row in rows[1:]:
+            ts_ns, features, forecast, trading = json.loads(row)
+            assert forecast == trading == pytest.approx(by_time[ts_ns, features])
+    known = lineup.last_trial(folder)
+    assert known is not None
+    assert (known.trading, known.shadow, known.failed, known.mid.z or 0.0) == (new, TRADES, 0, 0.0)
+    assert known.forecasts == len(next(rows for rows in shadows if TRADES.hash in rows[0].split("shadow")[1])) - 1
+
+
+@pytest.mark.xdist_group("live")
+def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
+    sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, folder = variant(tmp_path / "bad", flipped=True, narrow=True), tmp_path / "run"
+    folder.mkdir()
+    drift = DriftConfig(window_s=400.0, sigmas=0.5)
+    plan = Plan(settings(tmp_path, drift), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    replay_day(*sim, plan, 0.0, folder / "j.jsonl", asks(folder, (0.1, Request("1", "shadow", bad, False, ""))))
+    known = lineup.last_trial(folder)
+    assert known is not None
+    assert known.mid.outcomes > lineup.LEAST_OUTCOMES
+    assert known.mid.correlation_other is not None and known.mid.correlation is not None
+    assert known.mid.correlation < 0.0 < known.mid.correlation_other
+    assert known.verdict == "worse"
+    assert known.spread.z == 0.0
+    assert "drift" not in capsys.readouterr().err  # the good one fits
+    replay_day(*sim, msgspec.structs.replace(plan, artifact=Path(bad.path)), 0.0, tmp_path / "other" / "j.jsonl")
+    said = capsys.readouterr().err
+    assert f"ALARM feature_drift: QR.SIM: {bad.hash}: " in said
+    assert "ALARM calibration_drift" in said
+    assert said.count("ALARM feature_drift") == 1
+
+
+@pytest.mark.xdist_group("live")
+def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
+    folder, broken = tmp_path / "run", variant(tmp_path / "broken")
+    folder.mkdir()
+    (Path(broken.path) / artifact.GRAPH).write_bytes(b"no graph")
+    (folder / lineup.REQUEST).write_text(json.dumps({"id": "0", "action": "promote"}))  # of a time before
+    plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    steps = asks(
+        folder, (0.2, Request("1", "shadow", broken, False, "")), (0.5, Request("2", "rollback", None, True, ""))
+    )
+    heard: dict[str, Answer] = {}
+
+    def progress(day: dt.date, share: float) -> None:
+        steps(day, share)
+        for one in ("1", "2"):
+            found = lineup.answered(folder, one)
+            if found is not None:
+                heard[one] = found
+
+    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", progress)
+    assert here.tape.actions == run_day(*sim, plan).tape.actions
+    assert [(a.done, a.text.rsplit(": ", 1)[-1]) for a in heard.values()] == [
+        (False, "missing or changed since the artifact was written; restore it or train again"),
+        (False, "there is nothing to go back to"),
+    ]
+    left = lineup.read_lineup(folder)
+    assert left is not None
+    assert (left.trading, left.shadow, left.history) == (TRADES, None, [])
+
+
+# ── live ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def cmm(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, list(arguments))
+    return done.exit_code, done.output
+
+
+@pytest.mark.xdist_group("live")
+def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people do it: shadow, look, promote, a crash, roll back; while quotes stand at the exchange throughout."""
+    quick = tmp_path / "artifact"
+    old = Member(str(quick.resolve()), drill.quick_artifact(quick))
+    new = variant(tmp_path / "new", quick)
+    monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
+    monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
+
+    async def work() -> None:
+        t = Try(tmp_path / "try", 7, quick, old.hash, Config())
+        state = t.folder / "state"
+        engine = t.exchange.engine
+
+        async def models(*arguments: str) -> tuple[int, Any]:
+            code, text = await asyncio.to_thread(cmm, "models", *arguments, "--state", str(state), "--json")
+            return code, json.loads(text) if code == 0 else text
+
+        await t.open()
+        try:
+            assert "no trader that forecasts has run there" in (await models("shadow"))[1]
+            await t.start()
+            assert await t.quoting(), t.tail()
+            assert (await models("shadow", new.path))[0] == 0
+            assert await t.until(lambda: (k := lineup.last_trial(state)) is not None and k.forecasts > 20, 20.0)
+            code, text = await models("promote")
+            assert (code, "300 are needed" in text) == (2, True)
+            bare = 0
+
+            async def watch() -> None:
+                nonlocal bare
+                while True:
+                    bare += not (engine.resting(BID) and engine.resting(ASK))
+                    await asyncio.sleep(0.002)
+
+            watching = asyncio.create_task(watch())
+            code, after = await models("promote", "--anyway", "--reason", "a test")
+            assert code == 0, after
+            assert after["lineup"]["trading"]["hash"] == new.hash
+            await asyncio.sleep(1.0)
+            watching.cancel()
+            assert bare == 0  # at no look was a side of ours bare
+
+            t.trader.kill()  # type: ignore[union-attr]
+            await t.trader.wait()  # type: ignore[union-attr]
+            assert await t.until(lambda: engine.resting(BID) == engine.resting(ASK) == 0, 20.0)
+            await t.start()  # the configuration names the old one; what was promoted trades
+            assert await t.quoting(), t.tail()
+            assert f"promoted in the place of {old.hash}" in " ".join(
+                t.outputs[-1].read_text().replace("│", " ").split()
+            )
+            shown = (await models("shadow"))[1]
+            assert (shown["running"], shown["lineup"]["trading"]["hash"]) == (True, new.hash)
+            code, after = await models("rollback", "--reason", "enough")
+            assert (code, after["lineup"]["trading"]["hash"]) == (0, old.hash), after
+            t.trader.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+            assert await asyncio.wait_for(t.trader.wait(), 30) == 0  # type: ignore[union-attr]
+            code, after = await models("promote", "--anyway")  # while none trades: for the next start
+            assert (code, after["lineup"]["trading"]["hash"]) == (0, new.hash), after
+            assert "at its next start" in after["text"]
+        finally:
+            await t.close()
+        journals = sorted((state / "journal").glob("*.jsonl"))
+        hashes = [artifact_of(path) for path in journals]
+        assert hashes == [old.hash, new.hash, new.hash, old.hash]
+        for path, one in zip(journals, (old, new, new, old), strict=True):
+            verdict = verify(path, Path(one.path))
+            assert (verdict.decisions > 0, verdict.differences) == (True, [])
+        kinds = [json.loads(row)["kind"] for row in (state / "alarms.jsonl").read_text().splitlines()]
+        assert kinds.count("promotion") == 2
+        assert len(list((state / "shadow").glob("*.jsonl"))) == 4
+        assert t.broken == []
+
+    asyncio.run(work())
