@@ -205,6 +205,19 @@ def test_a_promotion_holds_over_restarts_until_the_configuration_names_another(t
         lineup.begin(state, plan, TRADES.hash)
 
 
+def test_two_people_do_not_ask_at_once(tmp_path: Path) -> None:
+    first, second = (Request(one, "drop", None, False, "") for one in ("1", "2"))
+    lineup.ask(tmp_path, first)
+    with pytest.raises(ConfigError, match="somebody else asks for a change"):
+        lineup.ask(tmp_path, second)
+    lineup.withdraw(tmp_path, second)
+    assert lineup.take_request(tmp_path) == first
+    assert lineup.take_request(tmp_path) is None
+    lineup.ask(tmp_path, second)
+    lineup.withdraw(tmp_path, second)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ── in a paper run ────────────────────────────────────────────────────────────────────────────
 
 
@@ -316,6 +329,28 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day
     left = lineup.read_lineup(folder)
     assert left is not None
     assert (left.trading, left.shadow, left.history) == (TRADES, None, [])
+
+
+@pytest.mark.xdist_group("live")
+def test_a_shadow_that_fails_ends_alone(
+    sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, folder = variant(tmp_path / "new"), tmp_path / "run"
+    folder.mkdir()
+    plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    there = run_day(*sim, plan)
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("as asked to")
+
+    monkeypatch.setattr("engine.live.model_life.Shadow.forecast", fails)
+    steps = asks(folder, (0.2, Request("1", "shadow", new, False, "")))
+    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    assert here.tape.actions == there.tape.actions
+    assert capsys.readouterr().err.count(f"ALARM shadow: QR.SIM: {new.hash} failed: RuntimeError: as asked to") == 1
+    left = lineup.read_lineup(folder)
+    assert left is not None
+    assert left.shadow == new  # what people asked for stands, for the next start
 
 
 # ── live ──────────────────────────────────────────────────────────────────────────────────────

@@ -268,6 +268,22 @@ def _names(expression: str) -> set[str]:
     return set(re.findall(r"\bcmm_[a-z_]+", expression))
 
 
+def test_a_journal_keeps_its_id_when_its_run_ends(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
+    running = tmp_path / "runs" / ".1-paper-a.tmp"
+    replay_day(
+        *sim, Plan(config(tmp_path), "foic", None, None, QueueConfig(model="power")), 0.0, running / "journal.jsonl"
+    )
+    (running / "run.json").write_text('{"command": "paper"}')
+    archive = Archive(tmp_path / "runs")
+    (before,) = archive.list_journals([])
+    opened = archive.journal(before["id"], [])
+    assert opened is not None
+    running.rename(tmp_path / "runs" / "1-paper-a")
+    (after,) = archive.list_journals([])
+    assert after["id"] == before["id"]
+    assert archive.journal(before["id"], []) is not None
+
+
 def test_a_journal_is_read_in_pages(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
     path = tmp_path / "runs" / "one" / "journal.jsonl"
     plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))

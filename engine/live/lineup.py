@@ -139,7 +139,30 @@ def write_lineup(folder: Path, lineup: Lineup) -> None:
 
 
 def ask(folder: Path, request: Request) -> None:
-    _write(folder / REQUEST, request)
+    """Leave a request.
+
+    Raises
+    ------
+    ConfigError
+        Another one waits: each builds on what the last one left.
+
+    """
+    path = folder / REQUEST
+    beside = path.with_name(f".{path.name}.{request.id}")
+    beside.write_bytes(msgspec.json.encode(request))
+    try:
+        os.link(beside, path)
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: somebody else asks for a change just now; look at `cmm models shadow`") from error
+    finally:
+        beside.unlink()
+
+
+def withdraw(folder: Path, request: Request) -> None:
+    """Take a request back: it must not be met later, when nobody expects it."""
+    found = _read(folder / REQUEST, Request)
+    if found is not None and found.id == request.id:
+        (folder / REQUEST).unlink(missing_ok=True)
 
 
 def take_request(folder: Path) -> Request | None:

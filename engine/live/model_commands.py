@@ -82,7 +82,7 @@ def _ask(folder: Path, lineup: Lineup, request: Request) -> str:
         if not lineups.runs(lineup):
             break
         time.sleep(0.05)
-    (folder / lineups.REQUEST).unlink(missing_ok=True)  # it must not be done later, when nobody expects it
+    lineups.withdraw(folder, request)
     raise ConfigError(
         f"{folder}: the trader (process {lineup.pid}) did not answer; see `cmm models shadow` for what holds now"
     )

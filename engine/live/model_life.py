@@ -152,7 +152,7 @@ class ModelLife:
         self.drifts: dict[str, str] = {}
         """What has drifted, by kind, in words."""
         self._broken = ""
-        self._is_loading = False
+        self._is_loading = self._is_said = self._is_full = False
         self._shadow: Shadow | None = None
         self.lineup = msgspec.structs.replace(lineup, pid=os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ class ModelLife:
         if lineup.shadow is not None:
             try:
                 self._shadow = self._load(lineup.shadow, lineup.trading)
-            except (ConfigError, ModelError) as error:
+            except (ConfigError, ModelError, OSError) as error:
                 alarm("shadow", f"{instrument}: {lineup.shadow.hash} does not run in the shadow: {error}")
         lineups.write_lineup(folder, self.lineup)
         self._new_track()
@@ -174,14 +174,19 @@ class ModelLife:
         self._maker = maker
 
     def _new_track(self) -> None:
-        """Forget outcomes and looks: another artifact trades, or another one is in the shadow."""
+        """Forget outcomes and looks: another artifact trades."""
         spec = self._predictor.manifest.spec
         self._due.clear()
         self._targets = Targets(spec.horizon_s, spec.max_gap_s)
         self._unchanged = Paired(self._block, max(round(self._config.window_s * 1e9 / self._block), 1))
         self._range = FeatureRange(list(spec.names), self._looks)
-        self._mid, self._spread = (Paired(self._block, _DAYS_NS // self._block) for _ in range(2))
         self.drifts = {}
+        self._new_trial()
+
+    def _new_trial(self) -> None:
+        """Begin to compare anew: another artifact is in the shadow, or none."""
+        self._due = deque(due._replace(shadow=None) for due in self._due)
+        self._mid, self._spread = (Paired(self._block, _DAYS_NS // self._block) for _ in range(2))
 
     # ── with each decision, after its actions went out ────────────────────────────────────────
 
@@ -224,9 +229,9 @@ class ModelLife:
         """Take up requests and put in place what the loader has finished."""
         self._beats += 1
         try:
-            if self._broken and self._shadow is not None:
-                self._alarm("shadow", f"{self._instrument}: {self._shadow.who.hash} failed: {self._broken}")
-                self._end_shadow()
+            if self._broken and not self._is_said:
+                self._is_said = True
+                self._give_up()
             if not self._is_loading:
                 request = lineups.take_request(self._folder)
                 if request is not None:
@@ -240,9 +245,11 @@ class ModelLife:
                 found = self.trial()
                 if found is not None:
                     lineups.keep_trial(self._folder, found)
-        except OSError as error:  # a full disk: trading goes on without
-            self._alarm("models", f"{self._folder}: {error}")
-            self._beats = -1000 * _REPORT_BEATS  # say so now and then, not with each beat
+                self._is_full = False
+        except Exception as error:  # a full disk, say: trading goes on without
+            if not self._is_full:
+                self._is_full = True  # once, until it works again
+                self._alarm("models", f"{self._instrument}: {self._folder}: {type(error).__name__}: {error}")
 
     def _place(self, ready: _Ready | Answer) -> None:
         if isinstance(ready, Answer):
@@ -256,8 +263,11 @@ class ModelLife:
             self._promoted(ready.trading, ready.lineup.trading, ready.journal)
         if self._shadow is not None:
             self._shadow.close()
-        self._shadow, self.lineup, self._broken = ready.shadow, ready.lineup, ""
-        self._new_track()
+        self._shadow, self.lineup = ready.shadow, ready.lineup
+        if ready.trading is not None:
+            self._new_track()
+        else:
+            self._new_trial()
         text = {
             "shadow": f"{_hash(ready.lineup.shadow)} runs in the shadow of {ready.lineup.trading.hash}",
             "drop": f"nothing runs in the shadow of {ready.lineup.trading.hash} any more",
@@ -266,12 +276,15 @@ class ModelLife:
             self._alarm("promotion", f"{self._instrument}: {text}; {ready.request.because or 'no reason given'}")
         lineups.answer(self._folder, Answer(ready.request.id, True, text))
 
-    def _end_shadow(self) -> None:
-        """After a failure: the shadow stays in the line-up, and is taken up again at the next start."""
-        if self._shadow is not None:
-            self._shadow.close()
-            self._shadow = None
-        self._broken = ""
+    def _give_up(self) -> None:
+        """After a failure the shadow ends, or if there is none the watch for drift; the next start brings both back."""
+        if self._shadow is None:
+            self._alarm("models", f"{self._instrument}: drift is not watched any more: {self._broken}")
+            return
+        self._alarm("shadow", f"{self._instrument}: {self._shadow.who.hash} failed: {self._broken}")
+        self._shadow.close()
+        self._shadow = None
+        self._broken, self._is_said = "", False
         self._new_track()
 
     def _look_for_drift(self) -> None:

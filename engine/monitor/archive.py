@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.config import ConfigError
 from engine.live.journal import Header, Line
+from engine.runs import final_name
 
 _PAGE = 2000
 _INDEXES = 4
@@ -176,4 +177,6 @@ class Archive:
 
 
 def _id(path: Path) -> str:
+    """The same while a run goes on and after it has taken its name."""
+    path = final_name(path.parent) / path.name
     return hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()

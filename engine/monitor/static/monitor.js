@@ -116,7 +116,7 @@ function show() {
   fill($("guard").tBodies[0], [
     fact("halted", g.halted || "no", g.halted ? "bad" : "good"), fact("market data", g.problem || "sound", g.problem ? "bad" : "good"),
     fact("model", g.fault || "sound", g.fault ? "bad" : "good"),
-    ...Object.entries(t.drifts).map(([kind, text]) => fact(kind.replaceAll("_", " "), text, "bad")), fact("waits for", g.standby || "nothing"),
+ fact("waits for", g.standby || "nothing"),
     fact("loss limits used", number(Math.max(100 * g.budget_used, 0), 0) + " %", g.budget_used > 0.8 ? "bad" : ""),
     fact("latch on disk", g.latch ? `${g.latch.reason}: ${g.latch.detail} (${g.latch.by})` : "none", g.latch ? "bad" : ""),
     ...bound.map(([name, n]) => fact("bound: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
@@ -128,14 +128,18 @@ function show() {
     fact("decision p50 / p90, µs", `${number(l.p50, 0)} / ${number(l.p90, 0)}`), fact("decision p99 / max, µs", `${number(l.p99, 0)} / ${number(l.max, 0)}`),
     fact("decisions", number(t.decisions, 0)), fact("book updates", number(t.counts.book_updates || 0, 0)), fact("trades seen", number(t.counts.trades || 0, 0)),
     fact("placed / amended / cancelled", ["place", "amend", "cancel"].map((k) => number(t.counts["action_" + k] || 0, 0)).join(" / ")),
-    fact("features out of range, looks", `${number(t.counts.out_of_range || 0, 0)} of ${number(t.counts.range_checks || 0, 0)}`),
-    fact("artifact that trades", a.artifact_hash || "none"), ...trial(t.trial),
     fact("frames lost on the way here", number(t.frames_lost, 0)),
+  ]);
+  const drifts = Object.entries(t.drifts);
+  fill($("model").tBodies[0], [
+    fact("trades", a.artifact_hash || "none"), fact("in the shadow", t.trial ? t.trial.shadow.hash : "none"), ...trial(t.trial),
+    fact("features out of range, looks", `${number(t.counts.out_of_range || 0, 0)} of ${number(t.counts.range_checks || 0, 0)}`),
+    ...(drifts.length ? drifts.map(([kind, text]) => fact(kind.replaceAll("_", " "), text, "bad")) : [fact("drift", "none seen", "good")]),
   ]);
   const alarms = JSON.stringify(t.alarms), list = $("alarms");
   if (list.dataset.drawn !== t.key + alarms) {
     list.dataset.drawn = t.key + alarms;
-    fill(list, t.alarms.length ? t.alarms.slice().reverse().map((one) => el("li", `${new Date(one.ts_ns / 1e6).toISOString().slice(11, 19)} ${one.source} ${one.kind}: ${one.text}`)) : [el("li", a.state ? "none" : "a paper trader raises none")]);
+    fill(list, t.alarms.length ? t.alarms.slice().reverse().map((one) => el("li", `${new Date(one.ts_ns / 1e6).toISOString().slice(11, 19)} ${one.source} ${one.kind}: ${one.text}`)) : [el("li", a.state ? "none" : "those of a paper trader go to its terminal")]);
   }
   const s = t.skill;
   $("skill").textContent = s.n ? `last ${s.n} forecasts, ${number(a.horizon_s, 0)} s ahead: correlation ${number(s.correlation, 3)}, bias ${number(s.bias, 2)} ticks, error ${number(s.rmse, 2)} against ${number(s.rmse_unchanged, 2)} of "no change"` : "too few forecasts have come due";
@@ -145,7 +149,7 @@ function trial(found) {
   if (!found) return [];
   const m = found.mid;
   return [
-    fact("artifact in the shadow", found.shadow.hash), fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, found.verdict === "worse" ? "bad" : ""),
+    fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, found.verdict === "worse" ? "bad" : ""),
     fact("error, shadow / trading, ticks", `${number(m.rmse, 3)} / ${number(m.rmse_other, 3)}`),
   ];
 }
