@@ -1,8 +1,8 @@
 """Which artifact trades, which one runs beside it in the shadow, and how people ask a trader to change that.
 
-Three small files lie in a trader's folder: `models.json` is the line-up, written by the trader (or, while
-none runs, by `cmm models`); `models-request.json` asks for a change; `models-answer.json` says what became
-of it, with what is known of the shadow. Files are written beside and renamed.
+Small files lie in a trader's folder: `models.json` is the line-up, written by the trader (or, while none
+runs, by `cmm models`); `models-request.json` asks for a change, `models-answer.json` says what became of it;
+`models-trial.json` is what is known of the shadow. Files are written beside and renamed.
 """
 
 from __future__ import annotations

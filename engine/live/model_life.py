@@ -25,7 +25,7 @@ from engine.live import lineup as lineups
 from engine.live.journal import Journal
 from engine.live.lineup import Answer, Lineup, Member, Request, Trial
 from models import artifact
-from models.drift import Comparison, FeatureRange, Paired
+from models.drift import FeatureRange, Paired
 from models.errors import ModelError
 from models.predictor import Forecast, Predictor
 from models.targets import Row, Targets
@@ -35,6 +35,7 @@ from strategies.values import Market
 _LOOK_NS = 1_000_000_000
 _REPORT_BEATS = 8
 _BLOCK_HORIZONS = 2
+_WELL = 0.5  # of the limit: what drifted is well again below that, so that alarms do not flutter
 _DAYS_NS = 7 * 86_400 * 10**9
 
 
@@ -97,8 +98,8 @@ class _Ready(NamedTuple):
 
 
 class _Due(NamedTuple):
-    ts_ns: int
-    mid: float
+    """Forecasts made at the same time, waiting for their horizon to pass; `Targets` keeps the time."""
+
     forecast: Forecast
     shadow: Forecast | None
 
@@ -211,7 +212,7 @@ class ModelLife:
         self._range.add(self._predictor.outside())
         if forecast is not None:
             self._targets.sample(ts_ns)
-            self._due.append(_Due(ts_ns, market.mid_ticks, forecast, shadow))
+            self._due.append(_Due(forecast, shadow))
 
     def _come_due(self, row: Row | int) -> None:
         due = self._due.popleft()
@@ -289,12 +290,16 @@ class ModelLife:
 
     def _look_for_drift(self) -> None:
         found: dict[str, str] = {}
-        outside = self._range.drifted(self._config.max_outside_share)
+
+        def limit(kind: str, at: float) -> float:
+            return at * _WELL if kind in self.drifts else at
+
+        outside = self._range.drifted(limit("feature_drift", self._config.max_outside_share))
         if outside:
             worst = ", ".join(f"{one.feature} at {100 * one.share:.0f}%" for one in outside[:3])
             found["feature_drift"] = f"{len(outside)} features lie outside their training range: {worst} of the looks"
         c = self._unchanged.compare()
-        if c.z is not None and c.z > self._config.sigmas:
+        if c.z is not None and c.z > limit("calibration_drift", self._config.sigmas):
             found["calibration_drift"] = (
                 f'forecasts err more than "no change": {c.rmse or 0.0:.3f} against {c.rmse_other or 0.0:.3f} ticks '
                 f"over {c.outcomes} outcomes ({c.z:.1f} standard errors)"
@@ -312,10 +317,6 @@ class ModelLife:
             until_ns=self._ts_ns, forecasts=self._shadow.forecasts, failed=self._shadow.failed,
             mid=self._mid.compare(), spread=self._spread.compare(),
         )  # fmt: skip
-
-    def calibration(self) -> Comparison:
-        """The trading artifact against "no change", over the window."""
-        return self._unchanged.compare()
 
     def close(self) -> None:
         """The trader ends: keep what is known."""
