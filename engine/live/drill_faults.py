@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from engine.live import market
+import msgspec
+
+from engine.live import lineup, market
 from engine.live.drill_try import KEY, SECRET, Try
 from models import artifact
 from venues.events import ASK, BID, BookUpdate
@@ -219,6 +222,41 @@ async def _kill_and_restart(t: Try) -> None:
         t.fail(f"it did not quote again: {t.tail()}")
 
 
+def _promotion(kill: bool) -> Fault:
+    """Another artifact takes over, in the middle of fills; and the trader may be killed while it does."""
+
+    async def fault(t: Try) -> None:
+        new = t.folder / "new-artifact"
+        shutil.copytree(Path(t.config.model.artifact or ""), new)
+        manifest = msgspec.structs.replace(artifact.read(new), name="new")
+        (new / artifact.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        state, who = t.state.path, lineup.member(new)
+
+        async def answered(request: lineup.Request) -> bool:
+            lineup.ask(state, request)
+            return await t.until(lambda: (a := lineup.answered(state, request.id)) is not None and a.done, 10.0)
+
+        if not await answered(lineup.Request("shadow", "shadow", who, False, "drill")):
+            t.fail("it did not take the artifact into its shadow")
+            return
+        promote = lineup.Request("promote", "promote", None, True, "drill")
+        if kill:
+            lineup.ask(state, promote)
+            await asyncio.sleep(0.6 * t.rng.random())
+            await _kill_and_restart(t)
+        else:
+            await t.hit(t.rng.choice((BID, ASK)), 6)
+            if not await answered(promote) or not await t.quoting():
+                t.fail("it did not promote the artifact")
+        found = lineup.read_lineup(state)
+        with max((state / "journal").glob("*.jsonl")).open() as rows:
+            trades = msgspec.json.decode(rows.readline(), type=dict[str, Any])["artifact_hash"]
+        if found is None or trades != found.trading.hash or (not kill and trades != who.hash):
+            t.fail(f"{trades} trades, the line-up says {found}")
+
+    return fault
+
+
 async def _second_trader(t: Try) -> None:
     first = t.trader
     await t.start()
@@ -285,6 +323,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "halt_dead": (_halt_dead, "dies"),
     "kill_and_restart": (_kill_and_restart, "goes_on"),
     "second_trader": (_second_trader, "goes_on"),
+    "promotion": (_promotion(kill=False), "goes_on"),
+    "kill_while_promoting": (_promotion(kill=True), "goes_on"),
 }
 """By name: what is done, and what has to follow. `goes_on`: the trader still runs; `stops`: it ends by
 itself; `latches`: so that nothing starts again; `ends`: with exit code 0; `dies`: it is killed and
