@@ -41,7 +41,9 @@ from venues.events import ASK, BID
 S = 10**9
 
 
-def variant(folder: Path, source: Path = SHIPPED, flipped: bool = False, narrow: bool = False) -> Member:
+def variant(
+    folder: Path, source: Path = SHIPPED, flipped: bool = False, narrow: bool = False, seen: str = ""
+) -> Member:
     """A sound artifact of another hash: the same forecasts, or mid changes of the wrong sign; or of narrow range."""
     shutil.copytree(source, folder)
     manifest = artifact.read(folder)
@@ -56,6 +58,8 @@ def variant(folder: Path, source: Path = SHIPPED, flipped: bool = False, narrow:
     output = run_graph(folder / artifact.GRAPH, np.array([manifest.golden.features], np.float32))[0]
     if narrow:
         manifest = msgspec.structs.replace(manifest, feature_low=[0.0] * len(manifest.feature_low))
+    if seen:
+        manifest = msgspec.structs.replace(manifest, splits={"train": [f"QR.SIM {seen} 0"]})
     manifest = msgspec.structs.replace(
         manifest, name=folder.name, files={**manifest.files, artifact.GRAPH: artifact.file_hash(folder / artifact.GRAPH)},
         golden=msgspec.structs.replace(manifest.golden, output=output.tolist()),
@@ -126,10 +130,12 @@ def test_features_outside_their_range_are_named_worst_first() -> None:
 TRADES, OTHER = Member(str(SHIPPED), artifact.read(SHIPPED).hash), Member("/nowhere", "f" * 16)
 
 
-def trial(z: float | None, outcomes: int = 1000, failed: int = 0, shadow: Member = OTHER) -> Trial:
+def trial(
+    z: float | None, outcomes: int = 1000, failed: int = 0, shadow: Member = OTHER, in_sample: bool = False
+) -> Trial:
     mid = Comparison(outcomes=outcomes, blocks=100, z=z)
     return Trial(
-        trading=TRADES, shadow=shadow, since_ns=0, until_ns=1, forecasts=outcomes, failed=failed, mid=mid,
+        trading=TRADES, shadow=shadow, since_ns=0, until_ns=1, forecasts=outcomes, failed=failed, in_sample=in_sample, mid=mid,
         spread=Comparison(),
     )  # fmt: skip
 
@@ -143,6 +149,7 @@ def trial(z: float | None, outcomes: int = 1000, failed: int = 0, shadow: Member
         (trial(None), "held against what happened"),
         (trial(1.5), r"worse than what trades \(by 1\.5 standard errors\)"),
         (trial(-5.0, failed=1), "1 forecasts were not finite"),
+        (trial(-5.0, in_sample=True), "trained on this recording or later ones"),
         (trial(-5.0), "no artifact there"),  # what it says is good, but it has gone
     ],
 )
@@ -166,7 +173,7 @@ def test_promotion_and_rollback_change_roles(tmp_path: Path) -> None:
     assert (after.trading, after.shadow, after.previous) == (new, TRADES, TRADES)
     back = lineup.changed(after, Request("3", "rollback", None, True, "slow"), None)
     assert (back.trading, back.shadow, back.previous) == (TRADES, new, None)
-    assert [(c.action, c.hash, c.because) for c in back.history] == [
+    assert [(c.action, c.member.hash, c.because) for c in back.history] == [
         ("shadow", new.hash, "newer days"), ("promote", new.hash, ""), ("rollback", TRADES.hash, "slow"),
     ]  # fmt: skip
     dropped = lineup.changed(back, Request("4", "drop", None, False, ""), None)
@@ -330,6 +337,26 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day
     left = lineup.read_lineup(folder)
     assert left is not None
     assert (left.trading, left.shadow, left.history) == (TRADES, None, [])
+
+
+@pytest.mark.xdist_group("live")
+@pytest.mark.parametrize(("seen", "verdict"), [("2020-03-01", "not told apart"), ("2020-03-02", "in-sample")])
+def test_a_comparison_on_days_of_training_is_none(
+    sim: tuple[Catalog, Day], tmp_path: Path, seen: str, verdict: str
+) -> None:
+    new, folder = variant(tmp_path / "new", seen=seen), tmp_path / "run"
+    folder.mkdir()
+    plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    steps = asks(
+        folder, (0.05, Request("1", "shadow", new, False, "")), (0.9, Request("2", "promote", None, False, ""))
+    )
+    replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    known, answer = lineup.last_trial(folder), lineup.answered(folder, "2")
+    assert known is not None
+    assert answer is not None
+    assert answer.done == (verdict != "in-sample")
+    assert known.verdict == verdict or answer.done
+    assert answer.done or "proves nothing" in answer.text
 
 
 @pytest.mark.xdist_group("live")

@@ -74,6 +74,7 @@ def frame(seq: int = 1, **more: Any) -> Frame:
 
 TRIAL = Trial(
     trading=Member("/old", "old"), shadow=Member("/new", "new"), since_ns=0, until_ns=1, forecasts=400, failed=0,
+    in_sample=False,
     mid=Comparison(outcomes=400, blocks=40, rmse=1.1, rmse_other=1.0, z=2.5), spread=Comparison(),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from engine.live.lineup import read_lineup
 from engine.live.live_run import Report, plan_live, run_live
 from engine.runs import final_name, run_folder
 from strategies.feed import Decoder
+from venues.catalog import Day
 from venues.contracts import ContractTable
 
 
@@ -68,7 +69,7 @@ def paper_replay(config: Config, instrument: str, dates: str | None, speed: floa
                     later = len(chosen) - index - 1
                     notes.append(f"halted by the operator on {day.date}; {later} later days were not replayed")
                     break
-        notes += _promotions(folder)
+        notes += _promotions(folder, chosen)
         summary = finish(folder, chosen[0].instrument, plan, episodes, notes, [])
     if as_json:
         click.echo(msgspec.json.encode(summary))
@@ -104,7 +105,7 @@ def paper_public(
     with run_folder(config, "paper", {"venue": venue, "instrument": instrument}) as folder:
         path = folder / "journal.jsonl" if config.paper.journal else None
         episode = trade_public(plan, contract, queue, venue, path, duration)
-        notes += _promotions(folder)
+        notes += _promotions(folder, [])
         summary = finish(folder, contract.id, plan, [episode], notes, [])
     if as_json:
         click.echo(msgspec.json.encode(summary))
@@ -113,17 +114,24 @@ def paper_public(
     console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
 
 
-def _promotions(folder: Path) -> list[str]:
+def _promotions(folder: Path, replayed: list[Day]) -> list[str]:
     """Notes on artifacts that took over while a run went on: its result is that of several."""
     lineup = read_lineup(folder)
-    if lineup is None:
-        return []
-    return [
-        f"{change.hash} took over at {dt.datetime.fromtimestamp(change.ts_ns / 1e9, dt.UTC):%H:%M:%S} UTC by the "
-        f"machine's clock ({change.action}: {change.because or 'no reason given'})"
-        for change in lineup.history
-        if change.action in ("promote", "rollback")
-    ]
+    notes = []
+    for change in lineup.history if lineup is not None else ():
+        if change.action not in ("promote", "rollback"):
+            continue
+        when = dt.datetime.fromtimestamp(change.ts_ns / 1e9, dt.UTC)
+        notes.append(
+            f"{change.member.hash} took over at {when:%H:%M:%S} UTC by the machine's clock "
+            f"({change.action}: {change.because or 'no reason given'})"
+        )
+        seen = select.leaks(Path(change.member.path), replayed) if replayed else []
+        if seen:
+            notes.append(
+                f"WARNING: {change.member.hash} was trained up to or after {', '.join(seen)}: in-sample, no evidence"
+            )
+    return notes
 
 
 def _once(config: Config) -> Config:

@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True):
 
     ts_ns: int
     action: Act
-    hash: str
+    member: Member
     because: str
 
 
@@ -85,6 +85,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     forecasts: int
     failed: int
     """Forecasts that were not finite."""
+    in_sample: bool
+    """A replay of days that one of the two was trained on, or of earlier ones: no evidence."""
     mid: Comparison
     """Mid change over the horizon, ticks: the shadow's forecast, and the trading one's as the other."""
     spread: Comparison
@@ -92,7 +94,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """better, worse, not told apart, or undecided (too little has happened)."""
+        """better, worse, not told apart, undecided (too little has happened), or in-sample (no evidence)."""
+        if self.in_sample:
+            return "in-sample"
         if self.failed:
             return "worse"
         if self.mid.outcomes < LEAST_OUTCOMES or self.mid.z is None:
@@ -246,29 +250,32 @@ def changed(lineup: Lineup, request: Request, trial: Trial | None) -> Lineup:
                 f"{shadow.path}: its features are computed differently from those of the artifact that trades; it "
                 "cannot run beside it: try it with `cmm paper`, then name it in the configuration"
             )
-        return _with(lineup, request, shadow.hash, shadow=shadow)
+        return _with(lineup, request, shadow, shadow=shadow)
     if action == "drop":
         if lineup.shadow is None:
             raise ConfigError("no artifact runs in the shadow")
-        return _with(lineup, request, lineup.shadow.hash, shadow=None)
+        return _with(lineup, request, lineup.shadow, shadow=None)
     if action == "promote":
         rising = lineup.shadow
         if rising is None:
             raise ConfigError("no artifact runs in the shadow; begin with `cmm models shadow ARTIFACT`")
         if not request.anyway:
             _judge(rising, trial)
-        return _with(
-            lineup, request, rising.hash, trading=_sound(rising), previous=lineup.trading, shadow=lineup.trading
-        )
+        return _with(lineup, request, rising, trading=_sound(rising), previous=lineup.trading, shadow=lineup.trading)
     back = lineup.previous
     if back is None:
         raise ConfigError("nothing was promoted: there is nothing to go back to")
-    return _with(lineup, request, back.hash, trading=_sound(back), previous=None, shadow=lineup.trading)
+    return _with(lineup, request, back, trading=_sound(back), previous=None, shadow=lineup.trading)
 
 
 def _judge(rising: Member, trial: Trial | None) -> None:
     if trial is None or trial.shadow.hash != rising.hash:
         raise ConfigError(f"{rising.hash}: nothing is known of it yet; wait, or promote it with --anyway")
+    if trial.verdict == "in-sample":
+        raise ConfigError(
+            f"{rising.hash}: it or {trial.trading.hash} was trained on this recording or later ones, so that comparing "
+            "them proves nothing; replay a later day, or say --anyway"
+        )
     if trial.verdict == "undecided":
         raise ConfigError(
             f"{rising.hash}: {trial.mid.outcomes} forecasts were held against what happened, {LEAST_OUTCOMES} are "
@@ -291,7 +298,7 @@ def _sound(one: Member) -> Member:
     return one
 
 
-def _with(lineup: Lineup, request: Request, about: str, **changes: Any) -> Lineup:
+def _with(lineup: Lineup, request: Request, about: Member, **changes: Any) -> Lineup:
     change = Change(time.time_ns(), request.action, about, request.because)
     return msgspec.structs.replace(lineup, history=[*lineup.history, change], **changes)
 

@@ -7,6 +7,7 @@ shadow ends the shadow, never the trading.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import queue
@@ -189,23 +190,25 @@ class ModelLife:
         self._due = deque(due._replace(shadow=None) for due in self._due)
         self._mid, self._spread = (Paired(self._block, _DAYS_NS // self._block) for _ in range(2))
 
-    # ── with each decision, after its actions went out ────────────────────────────────────────
+    # ── with each sound book update, after its actions went out ───────────────────────────────
 
-    def on_update(self, ts_ns: int, market: Market, forecast: Forecast | None) -> None:
-        """Let the shadow forecast, and hold earlier forecasts against what came of them."""
+    def on_update(self, ts_ns: int, market: Market, forecast: Forecast | None, decided: bool) -> None:
+        """Hold earlier forecasts against what came of them; where one was asked for, let the shadow forecast too."""
         if self._broken:
             return
         try:
-            self._follow(ts_ns, market, forecast)
+            self._follow(ts_ns, market, forecast, decided)
         except Exception as error:  # whatever it is, it must not end the trading
             self._broken = f"{type(error).__name__}: {error}"
 
-    def _follow(self, ts_ns: int, market: Market, forecast: Forecast | None) -> None:
+    def _follow(self, ts_ns: int, market: Market, forecast: Forecast | None, decided: bool) -> None:
         self._ts_ns = ts_ns
-        features = self._predictor.features[0]
-        shadow = self._shadow.forecast(ts_ns, features, forecast) if self._shadow is not None else None
         for row in self._targets.on_book(ts_ns, market.bid_ticks, market.ask_ticks, True):
             self._come_due(row)
+        if not decided:
+            return
+        features = self._predictor.features[0]
+        shadow = self._shadow.forecast(ts_ns, features, forecast) if self._shadow is not None else None
         if ts_ns < self._look_ns:
             return
         self._look_ns = ts_ns + _LOOK_NS
@@ -315,8 +318,16 @@ class ModelLife:
         return Trial(
             trading=self.lineup.trading, shadow=self._shadow.who, since_ns=self._shadow.since_ns,
             until_ns=self._ts_ns, forecasts=self._shadow.forecasts, failed=self._shadow.failed,
+            in_sample=self._is_in_sample(self._shadow),
             mid=self._mid.compare(), spread=self._spread.compare(),
         )  # fmt: skip
+
+    def _is_in_sample(self, shadow: Shadow) -> bool:
+        date = str(dt.datetime.fromtimestamp(shadow.since_ns / 1e9, dt.UTC).date())
+        manifests = (shadow.predictor.manifest, self._predictor.manifest)
+        return shadow.since_ns > 0 and any(
+            self._instrument in m.instruments and date <= max(m.seen, default="") for m in manifests
+        )
 
     def close(self) -> None:
         """The trader ends: keep what is known."""

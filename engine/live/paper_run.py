@@ -65,8 +65,8 @@ class Recorder:
         self._tape.on_update(ts_ns, market, position, forecast, ladder)
         if self._telemetry is not None:
             self._telemetry.on_update(ts_ns, market, forecast, ladder)
-        if self.models is not None and ladder is not None:
-            self.models.on_update(ts_ns, market, forecast)
+        if self.models is not None:
+            self.models.on_update(ts_ns, market, forecast, ladder is not None)
 
     def on_decision(self, wall_ns: int) -> None:
         self._tape.on_decision(wall_ns)

@@ -141,8 +141,8 @@ class Trader:
     ) -> None:
         if self.telemetry is not None:
             self.telemetry.on_update(ts_ns, market, forecast, ladder)
-        if self.models is not None and ladder is not None:
-            self.models.on_update(ts_ns, market, forecast)
+        if self.models is not None:
+            self.models.on_update(ts_ns, market, forecast, ladder is not None)
 
     def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
         """The journal has them."""

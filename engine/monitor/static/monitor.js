@@ -149,7 +149,7 @@ function trial(found) {
   if (!found) return [];
   const m = found.mid;
   return [
-    fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, found.verdict === "worse" ? "bad" : ""),
+    fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, ["worse", "in-sample"].includes(found.verdict) ? "bad" : ""),
     fact("error, shadow / trading, ticks", `${number(m.rmse, 3)} / ${number(m.rmse_other, 3)}`),
   ];
 }
