@@ -16,7 +16,7 @@ import msgspec
 
 from engine.backtest import Plan
 from engine.config import ConfigError
-from engine.live.state import is_alive
+from engine.live.state import is_alive, read_whole, write_whole
 from models import artifact
 from models.drift import Comparison
 
@@ -139,7 +139,7 @@ def read_lineup(folder: Path) -> Lineup | None:
 
 def write_lineup(folder: Path, lineup: Lineup) -> None:
     """Keep a line-up, durably."""
-    _write(folder / LINEUP, lineup, durable=True)
+    write_whole(folder / LINEUP, lineup, durable=True)
 
 
 def ask(folder: Path, request: Request) -> None:
@@ -164,7 +164,7 @@ def ask(folder: Path, request: Request) -> None:
 
 def withdraw(folder: Path, request: Request) -> None:
     """Take a request back: it must not be met later, when nobody expects it."""
-    found = _read(folder / REQUEST, Request)
+    found = read_whole(folder / REQUEST, Request)
     if found is not None and found.id == request.id:
         (folder / REQUEST).unlink(missing_ok=True)
 
@@ -184,22 +184,22 @@ def take_request(folder: Path) -> Request | None:
 
 
 def answer(folder: Path, reply: Answer) -> None:
-    _write(folder / ANSWER, reply)
+    write_whole(folder / ANSWER, reply)
 
 
 def answered(folder: Path, request_id: str) -> Answer | None:
     """The answer to a request, when it has come."""
-    found = _read(folder / ANSWER, Answer)
+    found = read_whole(folder / ANSWER, Answer)
     return found if found is not None and found.id == request_id else None
 
 
 def keep_trial(folder: Path, trial: Trial) -> None:
-    _write(folder / TRIAL, trial)
+    write_whole(folder / TRIAL, trial)
 
 
 def last_trial(folder: Path) -> Trial | None:
     """What was last known of a shadow in this folder."""
-    return _read(folder / TRIAL, Trial)
+    return read_whole(folder / TRIAL, Trial)
 
 
 def begin(folder: Path, plan: Plan, configured: str | None = None) -> tuple[Plan, Lineup | None]:
@@ -301,20 +301,3 @@ def _sound(one: Member) -> Member:
 def _with(lineup: Lineup, request: Request, about: Member, **changes: Any) -> Lineup:
     change = Change(time.time_ns(), request.action, about, request.because)
     return msgspec.structs.replace(lineup, history=[*lineup.history, change], **changes)
-
-
-def _write(path: Path, value: Any, durable: bool = False) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as handle:
-        handle.write(msgspec.json.format(msgspec.json.encode(value)))
-        if durable:
-            handle.flush()
-            os.fsync(handle.fileno())
-    os.replace(beside, path)
-
-
-def _read[T](path: Path, kind: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError):
-        return None

@@ -145,14 +145,11 @@ class ModelLife:
         self._new_journal, self._new_path, self._promoted, self._alarm = new_journal, new_path, promoted, alarm
         self._block = round(_BLOCK_HORIZONS * spec.horizon_s * 1e9)
         self._looks = round(self._config.window_s)
-        self._targets = Targets(spec.horizon_s, spec.max_gap_s)
         self._predictor = predictor
         self._maker: MarketMaker | None = None
         self._due: deque[_Due] = deque()
         self._look_ns = self._ts_ns = 0
         self._beats = 0
-        self.drifts: dict[str, str] = {}
-        """What has drifted, by kind, in words."""
         self._broken = ""
         self._is_loading = self._is_said = self._is_full = False
         self._shadow: Shadow | None = None
@@ -182,7 +179,8 @@ class ModelLife:
         self._targets = Targets(spec.horizon_s, spec.max_gap_s)
         self._unchanged = Paired(self._block, max(round(self._config.window_s * 1e9 / self._block), 1))
         self._range = FeatureRange(list(spec.names), self._looks)
-        self.drifts = {}
+        self.drifts: dict[str, str] = {}
+        """What has drifted, by kind, in words."""
         self._new_trial()
 
     def _new_trial(self) -> None:

@@ -180,20 +180,29 @@ class StateFolder:
         return self._read("watchdog.json", WatchdogBeat)
 
     def _write(self, name: str, value: Any, durable: bool = False) -> None:
-        path = self.path / name
-        beside = path.with_name(f".{name}.{os.getpid()}")
-        with beside.open("wb") as handle:
-            handle.write(msgspec.json.encode(value))
-            if durable:
-                handle.flush()
-                os.fsync(handle.fileno())
-        os.replace(beside, path)
+        write_whole(self.path / name, value, durable)
 
     def _read[T](self, name: str, kind: type[T]) -> T | None:
-        try:
-            return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return read_whole(self.path / name, kind)
+
+
+def write_whole(path: Path, value: Any, durable: bool = False) -> None:
+    """Write JSON beside and rename: a reader sees all of it or nothing; durable: it outlives a power cut."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as handle:
+        handle.write(msgspec.json.encode(value))
+        if durable:
+            handle.flush()
+            os.fsync(handle.fileno())
+    os.replace(beside, path)
+
+
+def read_whole[T](path: Path, kind: type[T]) -> T | None:
+    """What was written so, None where it is missing or something else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def is_alive(pid: int) -> bool:
