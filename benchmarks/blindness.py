@@ -15,17 +15,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.backtest import Plan, run_day
+from engine.backtest.run import Plan, run_day
+from engine.calibration.hypothetical_orders import L3Day, load
 from engine.config import Config, DelayConfig, LatencyConfig
-from engine.phantoms import L3Day, load
-from engine.venue import RecordedOrders
+from market.contracts import ContractTable
+from market.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
+from market.level_book import LevelBook
 from strategies.quoters import OffsetConfig
-from venues.book import LevelBook
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
-from venues.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
-from venues.importer import import_events, import_recording
-from venues.loaders import LOADERS, recordings
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events, import_recording
+from venues.recordings.loaders import LOADERS, recordings
+from venues.simulation.exchange import RecordedOrders
 
 _SECOND = 10**9
 _AFTER_S = (1.0, 10.0)
@@ -153,7 +153,7 @@ def _snapshots(data: Path, pattern: str, folder: Path) -> None:
 
 def _levels(events: Iterable[Event]) -> Iterator[Event]:
     """An order feed as a level feed."""
-    from venues.book import OrderBook
+    from market.level_book import OrderBook
 
     orders, pending = OrderBook(), {}
     for event in events:

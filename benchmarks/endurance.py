@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.backtest import Plan
+from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config, QueueConfig
-from engine.live.paper_run import replay_day
-from venues.catalog import Catalog
-from venues.contracts import ContractTable
-from venues.importer import import_events
-from venues.simulator import simulate
+from engine.live.trading.paper_run import replay_day
+from market.contracts import ContractTable
+from venues.recordings.catalog import Catalog
+from venues.recordings.importer import import_events
+from venues.recordings.simulator import simulate
 
 
 def main(hours: float = 8.0) -> None:

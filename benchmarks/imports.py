@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from benchmarks.market import simulated_day
-from venues.catalog import Catalog
-from venues.contracts import ContractTable
-from venues.importer import import_recording
-from venues.loaders import recordings
+from market.contracts import ContractTable
+from venues.recordings.catalog import Catalog
+from venues.recordings.importer import import_recording
+from venues.recordings.loaders import recordings
 
 _PATTERNS = (
     "ctp/CFFEX.IF2101.20210108*",

@@ -12,18 +12,18 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from engine.backtest.run_recorder import Tape
 from engine.config import SHIPPED, Config
-from engine.tape import Tape
-from models.features import BookFeatures
-from models.predictor import Predictor
-from models.recalibrate_config import RecalibrateConfig
+from market.events import BookUpdate, Trade
+from models.ensemble.predictor import Predictor
+from models.ensemble.recalibrate_config import RecalibrateConfig
+from models.features.book_features import BookFeatures
 from strategies.decision import Decider, Inputs
 from strategies.limits import stand
 from strategies.quoters import CmmQuoter
 from strategies.values import ASK, BID, Kind, Market
 from strategies.working import WorkingOrders
-from venues.events import BookUpdate, Trade
-from venues.simulator import simulate
+from venues.recordings.simulator import simulate
 
 _STEPS = (
     "features", "predict", "market and standing", "ladder, differ, limits", "all four", "empty graph", "predict, recalibrating",

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
-from venues.importer import import_events
-from venues.simulator import simulate
+from market.contracts import ContractTable
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events
+from venues.recordings.simulator import simulate
 
 
 @contextmanager

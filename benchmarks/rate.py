@@ -14,9 +14,9 @@ from nautilus_trader.model import BookType, InstrumentId, StrategyId
 from nautilus_trader.trading import Strategy, StrategyConfig
 
 from benchmarks.market import simulated_day
-from engine.backtest import Plan, run_day, stream_day
+from engine.backtest.episode import Episode
+from engine.backtest.run import Plan, run_day, stream_day
 from engine.config import SHIPPED, Config, QueueConfig
-from engine.episode import Episode
 
 _ROUNDS = 5
 _QUEUES = ("nautilus", "pessimistic", "calibrated")

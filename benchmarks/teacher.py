@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from engine.config import SHIPPED
-from models.predictor import Predictor
-from models.teacher import Teacher
-from models.train_config import TeacherConfig
+from models.ensemble.predictor import Predictor
+from models.training.teacher import Teacher
+from models.training.train_config import TeacherConfig
 
 _GRAPH_RUNS, _TEACHER_RUNS, _ROUNDS = 4000, 10, 4
 

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from benchmarks.market import simulated_day
-from engine.backtest import Plan
+from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config, MonitorConfig, QueueConfig
-from engine.live.paper_run import replay_day
-from venues.catalog import Catalog, Day
+from engine.live.trading.paper_run import replay_day
+from venues.recordings.catalog import Catalog, Day
 
 _TURNS = 3
 _MARKET_S = 240.0

@@ -22,9 +22,9 @@ import msgspec
 import numpy as np
 
 from engine.config import Config
-from engine.live import drill
-from engine.live.drill_try import KEY, SECRET, Try
-from venues.events import ASK, BID, BookUpdate
+from engine.drill import campaign as drill
+from engine.drill.attempt import KEY, SECRET, Try
+from market.events import ASK, BID, BookUpdate
 
 _QUIET, _QUIET_S = 30, 0.02  # the adapter sends 20 commands a second and lets more wait: 0.6 s between moves
 _MOVE_TICKS = 6

@@ -9,11 +9,11 @@ from nautilus_trader.model import BookType, InstrumentId, OrderBookDeltas, Order
 from nautilus_trader.trading import Strategy, StrategyConfig
 
 from engine.config import LiveConfig
-from engine.live.account import keys
-from engine.live.market import SYMBOL
-from engine.live.node import make_builder
-from venues.adapters import add_bybit_execution, add_public_data
-from venues.adapters_config import AdapterConfig
+from engine.live.safety.account import keys
+from engine.live.trading.node import make_builder
+from venues.live.adapters import add_bybit_execution, add_public_data
+from venues.live.adapters_config import AdapterConfig
+from venues.loopback.market import SYMBOL
 
 _MOVE = 6  # changes of levels in an update that moves the book
 

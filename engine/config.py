@@ -13,16 +13,16 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from models.drift import DriftConfig
-from models.features import FeatureSpec
-from models.recalibrate_config import RecalibrateConfig
-from models.train_config import TrainConfig
+from models.ensemble.drift import DriftConfig
+from models.ensemble.recalibrate_config import RecalibrateConfig
+from models.features.book_features import FeatureSpec
+from models.training.train_config import TrainConfig
 from strategies.differ import DifferConfig
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.quoters import CmmConfig, IntensityConfig, OffsetConfig
-from venues.adapters_config import AdaptersConfig
+from venues.live.adapters_config import AdaptersConfig
 
 SHIPPED = Path(__file__).parent.parent / "models" / "artifacts" / "sim-smollm2"
 

@@ -14,9 +14,10 @@ from typing import get_args
 
 import msgspec
 
-from models import chain, splits
 from models.errors import ModelError
-from models.train_config import Kind, TrainConfig
+from models.features import splits
+from models.training import chain
+from models.training.train_config import Kind, TrainConfig
 
 
 def main() -> int:

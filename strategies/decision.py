@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.predictor import Forecast
+from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.guard import ModelGuardConfig
 from strategies.ladder import LadderBuilder, LadderConfig

@@ -7,7 +7,7 @@ import numpy as np
 from nautilus_trader.model import AggressorSide, OrderBookDeltas, OrderSide, TradeTick
 from numpy.typing import NDArray
 
-from models.features import BookFeatures, FeatureSpec
+from models.features.book_features import BookFeatures, FeatureSpec
 from strategies.values import ASK, BID
 
 _CHUNK = 4096

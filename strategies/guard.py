@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from models.predictor import Forecast
+from models.ensemble.predictor import Forecast
 from strategies.values import ASK, BID
 
 _NS = 1_000_000_000

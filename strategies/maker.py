@@ -24,7 +24,7 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
-from models.predictor import Forecast, Predictor
+from models.ensemble.predictor import Forecast, Predictor
 from strategies.courier import Command, Courier
 from strategies.decision import Decider, Decision, Inputs
 from strategies.differ import DifferConfig

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from models.predictor import Forecast
+from models.ensemble.predictor import Forecast
 from strategies.values import Market
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
-from venues.importer import import_events
-from venues.simulator import simulate
+from market.contracts import ContractTable
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events
+from venues.recordings.simulator import simulate
 
 CTP_HEADER = (
     "TradingDay,ActionDay,UpdateTime,UpdateMillisec,ExchangeID,InstrumentID,LastPrice,Volume,Turnover,"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models.dataset import Dataset, DatasetHeader, DatasetWriter
-from models.features import FeatureSpec
-from models.targets import Row
-from models.train_config import (
+from models.features.book_features import FeatureSpec
+from models.features.dataset import Dataset, DatasetHeader, DatasetWriter
+from models.features.targets import Row
+from models.training.train_config import (
     FusionConfig,
     OfddConfig,
     ProbeConfig,

@@ -10,28 +10,28 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.backtest import Plan, run_day
+from engine.backtest.dataset_recorder import record_day
+from engine.backtest.episode import Episode
+from engine.backtest.metrics import METRICS, Markout
+from engine.backtest.run import Plan, run_day
+from engine.backtest.run_recorder import Fill, Tape
 from engine.config import SHIPPED, Config
-from engine.episode import Episode
-from engine.fees import FeeSchedule
-from engine.metrics import METRICS, Markout
-from engine.recorder import record_day
-from engine.tape import Fill, Tape
-from engine.venue import SimulatedVenue
-from models import dataset
-from models.features import BookFeatures
-from models.labels import normalised
+from market.contracts import ContractTable, Fees
+from models.features import dataset
+from models.features.book_features import BookFeatures
+from models.features.labels import normalised
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter
 from strategies.values import ASK, BID, Ladder, Market
 from strategies.working import WorkingOrders
-from venues import importer
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable, Fees
-from venues.importer import import_events
-from venues.queues import QueueModel
-from venues.simulator import simulate
+from venues.recordings import importer
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events
+from venues.recordings.simulator import simulate
+from venues.simulation.exchange import SimulatedVenue
+from venues.simulation.fees import FeeSchedule
+from venues.simulation.queues import QueueModel
 
 CONFIG = Config()
 

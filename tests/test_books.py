@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.book import ArrayBook, apply_levels
-from venues.book import LevelBook, OrderBook
-from venues.events import ASK, BID, BookUpdate, OrderUpdate
+from market.array_book import ArrayBook, apply_levels
+from market.events import ASK, BID, BookUpdate, OrderUpdate
+from market.level_book import LevelBook, OrderBook
 
 LEVELS = st.lists(st.tuples(st.sampled_from([BID, ASK]), st.integers(1, 40), st.integers(0, 5)), max_size=80)
 

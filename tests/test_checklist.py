@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from engine.config import Config
-from engine.live.account import is_ours, recover_fills
-from engine.live.checklist import Item, check_account, check_venue, refusal
-from engine.live.market import terms_of
-from engine.live.store import Store
-from venues.bybit import BybitDesk
-from venues.contracts import ContractTable
-from venues.events import ASK, BID, BookUpdate
+from engine.live.records.store import Store
+from engine.live.safety.account import is_ours, recover_fills
+from engine.live.trading.checklist import Item, check_account, check_venue, refusal
+from market.contracts import ContractTable
+from market.events import ASK, BID, BookUpdate
+from venues.live.bybit import BybitDesk
 from venues.loopback.bybit import LoopbackBybit
-from venues.replay import ReplayClock
+from venues.loopback.market import terms_of
+from venues.recordings.replay import ReplayClock
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 BOOK = [(BID, 99_990, 50), (ASK, 100_010, 50)]

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from engine import config as configuration
-from engine.cli import main
+from engine.cli.main import main
 from engine.config import SHIPPED, Config, ConfigError
 from tests.conftest import CTP_HEADER, ctp_day, ctp_file, ctp_row
 

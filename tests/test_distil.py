@@ -16,18 +16,20 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from engine.cli import main
-from models import artifact, chain, checks, decompose, splits
-from models.decompose import Strengths
+from engine.cli.main import main
+from models.ensemble import artifact
+from models.ensemble.parameters import Calibration
+from models.ensemble.predictor import Predictor, run_graph
+from models.ensemble.recalibrate import replay
+from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.errors import ModelError
-from models.features import REGIMES
-from models.labels import cells, normalised
-from models.parameters import Calibration
-from models.predictor import Predictor, run_graph
-from models.recalibrate import replay
-from models.recalibrate_config import RecalibrateConfig
-from models.separation import separation
-from models.train_config import Kind, OfddConfig, TrainConfig
+from models.features import checks, splits
+from models.features.book_features import REGIMES
+from models.features.labels import cells, normalised
+from models.training import chain, decompose
+from models.training.decompose import Strengths
+from models.training.separation import separation
+from models.training.train_config import Kind, OfddConfig, TrainConfig
 from tests.markets import NS, SPEC, made, save, settings
 
 pytestmark = pytest.mark.xdist_group("distil")  # one worker trains what all look at

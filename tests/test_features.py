@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import BookFeatures, FeatureSpec
-from models.targets import Row, Targets
-from venues.book import LevelBook
-from venues.events import ASK, BID, BookUpdate, Trade
-from venues.simulator import simulate
+from market.events import ASK, BID, BookUpdate, Trade
+from market.level_book import LevelBook
+from models.features.book_features import BookFeatures, FeatureSpec
+from models.features.targets import Row, Targets
+from venues.recordings.simulator import simulate
 
 S = 10**9
 T0 = 1_600_000_000 * S

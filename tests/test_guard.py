@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.predictor import Forecast
+from models.ensemble.predictor import Forecast
 from strategies.decision import Decider, Inputs
 from strategies.differ import DifferConfig
 from strategies.guard import (

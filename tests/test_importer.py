@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from market.contracts import ContractTable, expiry
+from market.errors import DataError
+from market.events import ASK, BID, BookUpdate, Event, Trade
+from market.sessions import SessionClock
 from tests.conftest import ctp_day, ctp_file, ctp_row
-from venues import importer
-from venues.catalog import Catalog
-from venues.contracts import ContractTable, expiry
-from venues.errors import DataError
-from venues.events import ASK, BID, BookUpdate, Event, Trade
-from venues.importer import import_events, import_recording
-from venues.loaders import recordings
-from venues.quality import measure
-from venues.sessions import SessionClock
+from venues.recordings import importer
+from venues.recordings.catalog import Catalog
+from venues.recordings.importer import import_events, import_recording
+from venues.recordings.loaders import recordings
+from venues.recordings.quality import measure
 
 NS = 10**9
 

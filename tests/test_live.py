@@ -16,16 +16,16 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config import Config, ConfigError
-from engine.live import drill
-from engine.live.alarms import Alarms
-from engine.live.drill_try import KEY, SECRET, Try
-from engine.live.state import Heartbeat, StateFolder
-from engine.live.store import DayState, Store
-from venues.contracts import ContractTable
-from venues.desk import VenueFill
-from venues.events import ASK, BID
+from engine.drill import campaign as drill
+from engine.drill.attempt import KEY, SECRET, Try
+from engine.live.records.store import DayState, Store
+from engine.live.safety.alarms import Alarms
+from engine.live.safety.state import Heartbeat, StateFolder
+from market.contracts import ContractTable
+from market.events import ASK, BID
+from venues.live.account_client import VenueFill
 
 BTC = "BTCUSDT-LINEAR.BYBIT"
 CONTRACT = ContractTable().by_id(BTC)

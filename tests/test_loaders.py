@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from market.contracts import ContractTable
+from market.errors import DataError
+from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, OrderUpdate, Trade
 from tests.conftest import CTP_HEADER, ctp_file, ctp_row
-from venues.contracts import ContractTable
-from venues.errors import DataError
-from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, OrderUpdate, Trade
-from venues.loaders import LOADERS, detect, recordings
-from venues.loaders.ctp import split_interval
+from venues.recordings.loaders import LOADERS, detect, recordings
+from venues.recordings.loaders.ctp import split_interval
 
 
 def read(*paths: Path, contracts: ContractTable) -> tuple[list[Event], Counter[str]]:

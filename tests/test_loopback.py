@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.live.account import cancel_everything
-from venues.bybit import BybitDesk
-from venues.contracts import ContractTable
-from venues.desk import DeskError
-from venues.events import ASK, BID, BUY, SELL, BookUpdate, Trade
+from engine.live.safety.account import cancel_everything
+from market.contracts import ContractTable
+from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
+from venues.live.account_client import DeskError
+from venues.live.bybit import BybitDesk
 from venues.loopback.bybit import LoopbackBybit
 from venues.loopback.engine import MatchingEngine, OrderError, Terms
 

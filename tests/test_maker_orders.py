@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from nautilus_trader.model import ClientOrderId, Money, OrderSide, Price, Quantity
 
-from engine.backtest import make_instrument
-from engine.tape import Tape
-from models.features import FeatureSpec
+from engine.backtest.run import make_instrument
+from engine.backtest.run_recorder import Tape
+from market.contracts import ContractTable
+from models.features.book_features import FeatureSpec
 from strategies.differ import DifferConfig
 from strategies.feed import Feed
 from strategies.guard import GuardConfig
@@ -22,7 +23,6 @@ from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import FoicQuoter, OffsetConfig
 from strategies.values import BID
 from strategies.working import State
-from venues.contracts import ContractTable
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 KEY = ClientOrderId("O-1")

@@ -22,21 +22,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from engine.backtest import Plan, run_day
-from engine.cli import main
+from engine.backtest.run import Plan, run_day
+from engine.cli.main import main
 from engine.config import SHIPPED, Config, ConfigError, ModelConfig, MonitorConfig, QueueConfig
-from engine.live import drill, lineup
-from engine.live.checklist import check_artifact
-from engine.live.drill_try import KEY, SECRET, Try
-from engine.live.journal import read, verify
-from engine.live.lineup import Answer, Lineup, Member, Request, Trial
-from engine.live.paper_run import replay_day
-from models import artifact
-from models.drift import Comparison, DriftConfig, FeatureRange, Paired
+from engine.drill import campaign as drill
+from engine.drill.attempt import KEY, SECRET, Try
+from engine.live.deployment import deployment as lineup
+from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
+from engine.live.records.journal import read, verify
+from engine.live.trading.checklist import check_artifact
+from engine.live.trading.paper_run import replay_day
+from market.events import ASK, BID
+from models.ensemble import artifact
+from models.ensemble.drift import Comparison, DriftConfig, FeatureRange, Paired
+from models.ensemble.predictor import run_graph
 from models.errors import ModelError
-from models.predictor import run_graph
-from venues.catalog import Catalog, Day
-from venues.events import ASK, BID
+from venues.recordings.catalog import Catalog, Day
 
 S = 10**9
 
@@ -371,7 +372,7 @@ def test_a_shadow_that_fails_ends_alone(
     def fails(*_: Any) -> None:
         raise RuntimeError("as asked to")
 
-    monkeypatch.setattr("engine.live.model_life.Shadow.forecast", fails)
+    monkeypatch.setattr("engine.live.deployment.model_manager.Shadow.forecast", fails)
     steps = asks(folder, (0.2, Request("1", "shadow", new, False, "")))
     here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
     assert here.tape.actions == there.tape.actions

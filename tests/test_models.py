@@ -12,17 +12,19 @@ import pytest
 import torch
 
 from engine.config import SHIPPED
-from models import artifact, chain, splits, students
-from models.artifact import Manifest
-from models.choice import OFF, plainest
+from models.ensemble import artifact
+from models.ensemble.artifact import Manifest
+from models.ensemble.fusion import fit
+from models.ensemble.parameters import Calibration
+from models.ensemble.predictor import Predictor, run_graph
 from models.errors import ModelError
-from models.fusion import fit
-from models.graph import Ensemble
-from models.labels import cells
-from models.parameters import Calibration
-from models.predictor import Predictor, run_graph
-from models.scaler import Scaler, linear_fit
-from models.train_config import FusionConfig, StudentConfig, TrainConfig
+from models.features import splits
+from models.features.choice import OFF, plainest
+from models.features.labels import cells
+from models.features.scaler import Scaler, linear_fit
+from models.training import chain, students
+from models.training.graph import Ensemble
+from models.training.train_config import FusionConfig, StudentConfig, TrainConfig
 from tests.markets import made, save
 
 SMALL = TrainConfig(

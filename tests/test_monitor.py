@@ -28,21 +28,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from engine.backtest import Plan
+from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config, ConfigError, MonitorConfig, QueueConfig, RunsConfig
-from engine.live import drill
-from engine.live.drill_try import KEY, SECRET, Try
-from engine.live.journal import verify
-from engine.live.lineup import Member, Trial
-from engine.live.paper_run import replay_day
+from engine.drill import campaign as drill
+from engine.drill.attempt import KEY, SECRET, Try
+from engine.live.deployment.deployment import Member, Trial
+from engine.live.records.journal import verify
 from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, meeting_place
+from engine.live.trading.paper_run import replay_day
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
-from models.drift import Comparison
-from venues.catalog import Catalog, Day
-from venues.events import ASK, BID
+from market.events import ASK, BID
+from models.ensemble.drift import Comparison
+from venues.recordings.catalog import Catalog, Day
 
 pytestmark = pytest.mark.xdist_group("monitor")
 

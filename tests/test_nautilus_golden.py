@@ -26,9 +26,9 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy, StrategyConfig
 
-from venues.contracts import ContractTable
-from venues.events import ASK, BID, BUY, SELL, Level, Trade
-from venues.nautilus import DeltaMaker, Units, instrument
+from market.contracts import ContractTable
+from market.events import ASK, BID, BUY, SELL, Level, Trade
+from market.nautilus import DeltaMaker, Units, instrument
 
 CONTRACT = ContractTable().by_id("QR.SIM")
 MAKER, UNITS, ID = DeltaMaker(CONTRACT), Units(CONTRACT), InstrumentId.from_str("QR.SIM")

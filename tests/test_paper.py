@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.backtest import Plan, run_day
+from engine.backtest.run import Plan, run_day
 from engine.config import SHIPPED, Config, ConfigError, DelayConfig, LatencyConfig, QueueConfig, VenueConfig
-from engine.live.journal import read, verify
-from engine.live.paper_run import replay_day
-from models.recalibrate_config import RecalibrateConfig
+from engine.live.records.journal import read, verify
+from engine.live.trading.paper_run import replay_day
+from market.contracts import ContractTable
+from models.ensemble.recalibrate_config import RecalibrateConfig
 from tests.conftest import ctp_file, ctp_row
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable
-from venues.importer import import_events, import_recording
-from venues.loaders import recordings
-from venues.simulator import simulate
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events, import_recording
+from venues.recordings.loaders import recordings
+from venues.recordings.simulator import simulate
 
 pytestmark = pytest.mark.xdist_group("live")
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venues.book import OrderBook
-from venues.events import ASK, BID, BUY, SELL, OrderUpdate, Trade
-from venues.matcher import Matcher
-from venues.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueModel
-from venues.simulator import simulate, simulate_orders
+from market.events import ASK, BID, BUY, SELL, OrderUpdate, Trade
+from market.level_book import OrderBook
+from venues.recordings.simulator import simulate, simulate_orders
+from venues.simulation.matcher import Matcher
+from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueModel
 
 MODELS: dict[str, Callable[[], QueueModel]] = {
     "pessimistic": Pessimistic,

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine.backtest import Plan, run_day
-from engine.cli import main
+from engine.backtest.dataset_recorder import record_day
+from engine.backtest.run import Plan, run_day
+from engine.cli.main import main
 from engine.config import SHIPPED, Config
-from engine.recorder import record_day
-from models import dataset
-from venues.catalog import Catalog
-from venues.contracts import ContractTable
-from venues.importer import Imported, import_recording
-from venues.loaders import recordings
-from venues.quality import measure
+from market.contracts import ContractTable
+from models.features import dataset
+from venues.recordings.catalog import Catalog
+from venues.recordings.importer import Imported, import_recording
+from venues.recordings.loaders import recordings
+from venues.recordings.quality import measure
 
 
 @pytest.fixture(scope="module")

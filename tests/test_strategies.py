@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.predictor import Forecast
+from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.intensity import fit_intensity
 from strategies.ladder import LadderBuilder, LadderConfig

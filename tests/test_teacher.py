@@ -17,12 +17,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from models import body, probe, splits, states, store, teacher, whiten, windows
 from models.errors import ModelError
-from models.scaler import Scaler
-from models.splits import Part
-from models.states import Shard, Shards
-from models.train_config import ProbeConfig, TeacherConfig
+from models.features import splits
+from models.features.scaler import Scaler
+from models.features.splits import Part
+from models.training import body, probe, states, store, teacher, whiten, windows
+from models.training.states import Shard, Shards
+from models.training.train_config import ProbeConfig, TeacherConfig
 from tests.markets import NS, SPEC, made, save, settings
 
 

@@ -15,19 +15,18 @@ import pytest
 from click.testing import CliRunner
 from nautilus_trader.execution import MakerTakerFeeModel
 
-from engine import calibration
-from engine.backtest import Plan, make_instrument, run_day, stream_day
-from engine.calibration import fit
-from engine.cli import main
+from engine.backtest.disposal import collected
+from engine.backtest.run import Plan, make_instrument, run_day, stream_day
+from engine.backtest.run_recorder import Tape
+from engine.calibration import calibrate as calibration
+from engine.calibration.calibrate import fit
+from engine.calibration.hypothetical_orders import Cancels
+from engine.cli.main import main
 from engine.config import Config, ConfigError, DelayConfig, FeesConfig, LatencyConfig, QueueConfig
-from engine.disposal import collected
-from engine.fees import FeeSchedule
-from engine.latency import CommandPath
-from engine.phantoms import Cancels
-from engine.tape import Tape
-from engine.venue import SimulatedVenue
-from models.features import FeatureSpec
-from models.predictor import Forecast
+from market.contracts import ContractTable, Fees, Tier
+from market.events import SELL, BookUpdate, Event, Trade
+from models.ensemble.predictor import Forecast
+from models.features.book_features import FeatureSpec
 from strategies.differ import DifferConfig
 from strategies.feed import Feed
 from strategies.guard import GuardConfig
@@ -36,11 +35,12 @@ from strategies.limits import LimitsConfig
 from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import OffsetConfig
 from strategies.values import ASK, BID, Market
-from venues.catalog import Catalog, Day
-from venues.contracts import ContractTable, Fees, Tier
-from venues.events import SELL, BookUpdate, Event, Trade
-from venues.importer import import_events
-from venues.queues import Nautilus, Pessimistic, QueueModel
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events
+from venues.simulation.exchange import SimulatedVenue
+from venues.simulation.fees import FeeSchedule
+from venues.simulation.latency import CommandPath
+from venues.simulation.queues import Nautilus, Pessimistic, QueueModel
 
 S = 10**9
 MS = 10**6
@@ -309,7 +309,7 @@ def test_an_inverse_contract_earns_coin(tmp_path: Path) -> None:
     assert coin.turnover(20_000.0) == pytest.approx(0.01)
     assert coin.tick_value(20_000.0) == pytest.approx(100 * 0.5 / 10_000.0**2, rel=1e-6)
     catalog = Catalog(tmp_path / "data", contracts)
-    from venues.simulator import simulate
+    from venues.recordings.simulator import simulate
 
     events = simulate(4, 240.0, T0)
     day = import_events(catalog, events, "sim", "simulator", [], Counter(), lambda *_: None).days[0]
@@ -376,7 +376,7 @@ def test_calibrate_needs_recordings_that_name_orders(sim: tuple[Catalog, Day]) -
 
 
 def test_an_exact_queue_runs_where_orders_are_named(tmp_path: Path) -> None:
-    from venues.simulator import simulate_orders
+    from venues.recordings.simulator import simulate_orders
 
     catalog = Catalog(tmp_path / "data", ContractTable())
     events = simulate_orders(5, 240.0, T0)

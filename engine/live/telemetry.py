@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from engine.config import Config, ConfigError
-from engine.live.lineup import Trial
-from models.predictor import Forecast, Predictor
+from engine.live.deployment.deployment import Trial
+from market.contracts import Contract
+from models.ensemble.predictor import Forecast, Predictor
 from strategies.maker import MarketMaker, OwnFill
 from strategies.values import BID, Ladder, Market
-from venues.contracts import Contract
 
 if TYPE_CHECKING:
-    from engine.live.model_life import ModelLife
+    from engine.live.deployment.model_manager import ModelLife
 
 _LOOK_S = 1.0
 _LEVELS = 12

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ConfigError
-from engine.live.journal import Header, Line
+from engine.live.records.journal import Header, Line
 from engine.runs import final_name
 
 _PAGE = 2000

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.live.state import StateFolder, is_alive
+from engine.live.safety.state import StateFolder, is_alive
 from engine.live.telemetry import About, Frame, Outcome
 
 _POINTS = 2400  # ten minutes at four frames a second

@@ -23,7 +23,7 @@ from engine.live.telemetry import meeting_place
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched
-from venues.errors import DataError
+from market.errors import DataError
 
 TOKEN = "CMM_MONITOR_TOKEN"
 _STATIC = Path(__file__).parent / "static"

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from engine.config import Config, ConfigError
-from engine.live import halt as halting
-from engine.live.account import keys
-from engine.live.state import StateFolder
+from engine.live.safety import halt as halting
+from engine.live.safety.account import keys
+from engine.live.safety.state import StateFolder
 from engine.live.telemetry import halt_file
 from engine.monitor.hub import Watched
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from venues.events import ASK, BID, BUY, BookUpdate, Event, Trade
+from market.events import ASK, BID, BUY, BookUpdate, Event, Trade
 from venues.loopback.engine import Execution, MatchingEngine, Order, OrderError, PublicTrade, Terms
 
 _SIDES = {"Buy": BID, "Sell": ASK}

@@ -15,7 +15,7 @@ from decimal import Decimal
 import msgspec
 from sortedcontainers import SortedDict
 
-from venues.events import ASK, BID, BUY, SELL, BookUpdate, Trade
+from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
 
 _QUANTUM = Decimal("1e-8")
 _FINAL = frozenset({"Filled", "Cancelled", "Rejected", "PartiallyFilledCanceled"})

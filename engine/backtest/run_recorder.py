@@ -1,0 +1,107 @@
+"""The tape: what the maker saw and did, update by update, in compact columns."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ensemble.predictor import Forecast
+from strategies.decision import Decision, Inputs
+from strategies.maker import OwnFill
+from strategies.values import Action, Kind, Ladder, Market
+
+
+class Fill(NamedTuple):
+    """One fill of ours; `blind` when its order was placed where the feed showed no queue."""
+
+    ts_ns: int
+    side: int
+    price_ticks: int
+    lots: int
+    is_maker: bool
+    blind: bool
+    commission: float
+
+
+class Tape:
+    """Records a run; the maker's observer."""
+
+    def __init__(self, progress: Callable[[int], None] | None = None) -> None:
+        self.fills: list[Fill] = []
+        self.halted: list[str] = []
+        self.actions = [0, 0, 0]
+        self.placed_lots = 0
+        self._ts = array("q")
+        self._ints = array("i")  # bid, ask, position, own bid, own ask; 0 for none
+        self._floats = array("f")  # forecast mid change, spread, log volume, confidence; NaN for none
+        self._decisions = array("q")
+        self._progress = progress
+
+    def on_update(
+        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
+    ) -> None:
+        own_bid = int(ladder.bids[0, 0]) if ladder is not None and len(ladder.bids) else 0
+        own_ask = int(ladder.asks[0, 0]) if ladder is not None and len(ladder.asks) else 0
+        self._ts.append(ts_ns)
+        self._ints.extend((market.bid_ticks, market.ask_ticks, position, own_bid, own_ask))
+        self._floats.extend(forecast if forecast is not None else _NO_FORECAST)
+        if self._progress is not None and len(self._ts) % 1024 == 0:
+            self._progress(ts_ns)
+
+    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
+        pass
+
+    def on_halt(self, reason: str) -> None:
+        self.halted.append(reason)
+
+    def on_fill(self, fill: OwnFill) -> None:
+        self.fills.append(Fill(*fill[:6], float(fill.commission)))
+
+    def on_actions(self, ts_ns: int, actions: list[Action]) -> None:
+        for action in actions:
+            self.actions[action.kind] += 1
+            if action.kind == Kind.PLACE:
+                self.placed_lots += action.size
+
+    def on_decision(self, wall_ns: int) -> None:
+        self._decisions.append(wall_ns)
+
+    @property
+    def decision_ns(self) -> NDArray[np.int64]:
+        """Time that each decision took on this machine (decisions,); no part of a result."""
+        return np.frombuffer(self._decisions, np.int64) if self._decisions else np.zeros(0, np.int64)
+
+    @property
+    def ts_ns(self) -> NDArray[np.int64]:
+        """Times of the updates (updates,)."""
+        return np.frombuffer(self._ts, np.int64) if self._ts else np.zeros(0, np.int64)
+
+    @property
+    def columns(self) -> NDArray[np.int32]:
+        """(updates, 5): bid, ask, position, own best bid and ask; ticks and lots, 0 for none."""
+        return np.frombuffer(self._ints, np.int32).reshape(-1, 5) if self._ints else np.zeros((0, 5), np.int32)
+
+    @property
+    def forecasts(self) -> NDArray[np.float32]:
+        """(updates, 4): mid change in ticks, spread in ticks, log1p volume, confidence; NaN for none."""
+        return np.frombuffer(self._floats, np.float32).reshape(-1, 4) if self._floats else np.zeros((0, 4), np.float32)
+
+    @property
+    def mids(self) -> NDArray[np.float64]:
+        """Mid price in ticks (updates,)."""
+        return self.columns[:, :2].sum(1) / 2.0
+
+    def fills_sha256(self) -> str:
+        """Identity of the fills: time, side, price, size of each."""
+        digest = hashlib.sha256()
+        for fill in self.fills:
+            digest.update(f"{fill.ts_ns},{fill.side},{fill.price_ticks},{fill.lots}\n".encode())
+        return digest.hexdigest()
+
+
+_NO_FORECAST = (float("nan"),) * 4

@@ -1,0 +1,173 @@
+"""How much of a result hangs on assumptions: queue × latency × fees, traded anew."""
+
+from __future__ import annotations
+
+import datetime as dt
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from engine.backtest.episode import Episode
+from engine.backtest.metrics import held_lot_ns
+from engine.backtest.run import Plan, make_predictor, run_day
+from engine.config import DelayConfig, FeeScenario, LatencyConfig, QueueConfig
+from market.contracts import ContractTable
+from venues.recordings.catalog import Catalog, Day
+from venues.simulation.fees import SCENARIOS, fees_of
+
+type LatencyCase = Literal["low", "measured", "high"]
+
+LATENCIES: tuple[LatencyCase, ...] = ("low", "measured", "high")
+
+
+def queue_cases(plan: Plan) -> list[str]:
+    """Queue models to trade under, from fast to slow: the plan's own stands between its bounds."""
+    return list(dict.fromkeys(("optimistic", plan.config.venue.queue.model, "pessimistic")))
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A day under one set of assumptions: EPnL, |position| times time (lots · ns), time (ns), fills."""
+
+    epnl: float
+    held: float
+    span: float
+    fills: int
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One set of assumptions and what the days came to under it."""
+
+    queue: str
+    latency: LatencyCase
+    fees: FeeScenario
+    days: list[Outcome]
+
+    @property
+    def epnl(self) -> float:
+        return sum(day.epnl for day in self.days)
+
+
+def outcome(episode: Episode) -> Outcome:
+    """A traded day's outcome."""
+    held, span = held_lot_ns(episode)
+    return Outcome(episode.breakdown.net, held, span, len(episode.tape.fills))
+
+
+def grid(
+    catalog: Catalog, days: Sequence[Day], plan: Plan, episodes: Sequence[Episode], progress: Callable[[float], None]
+) -> list[Cell]:
+    """Trade the days under every set of assumptions.
+
+    The run at hand stands for its own cell. A quoter that looks at fees is traded anew under each
+    (`backtest.sensitivity: full`), else the same fills are priced anew.
+    """
+    settings = plan.config.backtest
+    requotes = plan.quoter == "cmm" and settings.sensitivity == "full"
+    own = plan.config.fees.scenario
+    cells: dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]] = {}
+    jobs: list[tuple[str, LatencyCase, FeeScenario]] = []
+    for queue in queue_cases(plan):
+        for latency in LATENCIES:
+            for fees in SCENARIOS if requotes else (own,):
+                if (queue, latency, fees) == (plan.config.venue.queue.model, "measured", own):
+                    cells.update(_priced((queue, latency, fees), _by_fees(episodes, plan, requotes)))
+                else:
+                    jobs.append((queue, latency, fees))
+    context = multiprocessing.get_context("spawn")
+    workers = min(os.cpu_count() or 1, len(jobs))
+    tables = [str(Path(path)) for path in plan.config.data.contracts]
+    dates = [day.date for day in days]
+    with ProcessPoolExecutor(workers, context) as pool:
+        market = (str(catalog.root), tables, days[0].instrument, dates)
+        waiting = {pool.submit(_trade, *market, variant(plan, *job), requotes): job for job in jobs}
+        for done, future in enumerate(as_completed(waiting), 1):
+            cells.update(_priced(waiting[future], future.result()))
+            progress(done / len(jobs))
+    return [
+        Cell(queue, latency, fees, cells[queue, latency, fees])
+        for queue in queue_cases(plan)
+        for latency in LATENCIES
+        for fees in SCENARIOS
+    ]
+
+
+def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> Plan:
+    """The plan under other assumptions; its own queue model and `measured` leave it as it is."""
+    config, settings = plan.config, plan.config.backtest
+    venue = config.venue
+    if latency != "measured":
+        ms = settings.latency_low_ms if latency == "low" else settings.latency_high_ms
+        zero = DelayConfig()
+        legs = LatencyConfig(decision=zero, order=DelayConfig(ms=ms), feed=zero)
+        venue = msgspec.structs.replace(venue, latency=legs)
+    changed = msgspec.structs.replace(config, venue=venue, fees=msgspec.structs.replace(config.fees, scenario=fees))
+    own = queue == config.venue.queue.model
+    model = plan.queue if own else QueueConfig(model=queue)  # type: ignore[arg-type]
+    return msgspec.structs.replace(plan, config=changed, queue=model)
+
+
+def _trade(
+    root: str, tables: list[str], instrument: str, dates: list[dt.date], plan: Plan, requotes: bool
+) -> dict[FeeScenario, list[Outcome]]:
+    """In a process of its own: trade the days, give what came of them by fees."""
+    catalog = Catalog(Path(root), ContractTable([Path(path) for path in tables]))
+    predictor = make_predictor(plan)
+    episodes = []
+    for date in dates:
+        episode = run_day(catalog, catalog.day(instrument, date), plan, None, predictor)
+        episode.check_identity()
+        episodes.append(episode)
+    return _by_fees(episodes, plan, requotes)
+
+
+def _by_fees(episodes: Sequence[Episode], plan: Plan, requotes: bool) -> dict[FeeScenario, list[Outcome]]:
+    own, config = plan.config.fees.scenario, plan.config.fees
+    found: dict[FeeScenario, list[Outcome]] = {own: [outcome(e) for e in episodes]}
+    for fees in SCENARIOS if not requotes else ():
+        if fees != own:
+            found[fees] = [
+                msgspec.structs.replace(outcome(e), epnl=e.net_under(fees_of(e.contract, fees, config), config))
+                for e in episodes
+            ]
+    return found
+
+
+def _priced(
+    job: tuple[str, LatencyCase, FeeScenario], found: dict[FeeScenario, list[Outcome]]
+) -> dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]]:
+    return {(job[0], job[1], fees): days for fees, days in found.items()}
+
+
+def summarise_grid(cells: Sequence[Cell], plan: Plan, currency: str) -> dict[str, Any]:
+    """The table as JSON, with a sentence that says whether the result's sign hangs on assumptions."""
+    worst, best = min(cells, key=lambda c: c.epnl), max(cells, key=lambda c: c.epnl)
+    turns = worst.epnl < 0.0 < best.epnl
+    start = "WARNING: the sign of this result hangs on assumptions" if turns else "Under all assumptions"
+    span = f"EPnL from {_says(worst, currency)} to {_says(best, currency)}"
+    settings = plan.config.backtest
+    return {
+        "mode": settings.sensitivity,
+        "latency_low_ms": settings.latency_low_ms,
+        "latency_high_ms": settings.latency_high_ms,
+        "cells": [
+            {
+                "queue": c.queue,
+                "latency": c.latency,
+                "fees": c.fees,
+                "epnl": c.epnl,
+                "fills": sum(d.fills for d in c.days),
+            }
+            for c in cells
+        ],
+        "turns_sign": turns,
+        "headline": f"{start}: {span}",
+    }
+
+
+def _says(cell: Cell, currency: str) -> str:
+    return f"{cell.epnl:,.0f} {currency} ({cell.queue} queue, {cell.latency} latency, {cell.fees} fees)"

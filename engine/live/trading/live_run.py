@@ -1,0 +1,288 @@
+"""`cmm live`: the trader. Checks, recovers, trades under watch, and ends with nothing resting."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from engine.backtest.run import Plan, make_predictor
+from engine.config import SHIPPED, Config, ConfigError
+from engine.live.deployment.deployment import begin
+from engine.live.errors import Exit, HaltedError
+from engine.live.records.store import Store
+from engine.live.safety.account import Keys, Wound, cancel_everything, flatten, is_ours, keys, make_desk, recover_fills
+from engine.live.safety.state import Heartbeat, StateFolder
+from engine.live.trading import checklist
+from engine.live.trading.node import make_builder
+from engine.live.trading.trader import Trader, latch
+from market.contracts import Contract, ContractTable
+from models.ensemble.predictor import Predictor
+from venues.live.account_client import DeskError
+from venues.live.adapters import add_bybit_execution, add_public_data
+
+_VERIFY_S = 20.0
+_WATCHDOG_START_S = 15.0
+
+
+class Report(msgspec.Struct):
+    """How a run ended."""
+
+    exit: int
+    reason: str
+    resting: int | None
+    position: int
+    venue_position: int | None
+    flow: str
+    commissions: str
+    fills: int
+    recovered: int
+    counts: dict[str, int]
+    journal: str | None
+    cancel_s: float
+
+
+def _quietly(write: Callable[[], None]) -> None:
+    """Write what may be missing: a full disk does not keep us from cancelling."""
+    with suppress(OSError):
+        write()
+
+
+def plan_live(config: Config) -> Plan:
+    """Which artifact trades: the one the configuration names, else the shipped one."""
+    path = None
+    if config.strategy.quoter == "cmm":
+        path = Path(config.model.artifact) if config.model.artifact is not None else SHIPPED
+    intensity = None
+    if config.strategy.intensity.a is not None and config.strategy.intensity.k is not None:
+        intensity = (config.strategy.intensity.a, config.strategy.intensity.k)
+    return Plan(config, config.strategy.quoter, path, intensity)
+
+
+def run_live(
+    config: Config,
+    instrument: str,
+    show: Callable[[list[checklist.Item]], None],
+    load: Callable[[Plan], Predictor | None] = make_predictor,
+) -> Report:
+    """Trade until stopped.
+
+    Parameters
+    ----------
+    config : Config
+    instrument : str
+    show : callable
+        Shown the checklist.
+    load : callable
+        Makes the predictor of a plan.
+
+    Raises
+    ------
+    ConfigError
+        Not fit to start: nothing was sent that could trade.
+    HaltedError
+        A latch stands.
+
+    """
+    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    credentials = keys(config.live)
+    state = StateFolder(Path(config.live.state))
+    found = state.latched()
+    if found is not None:
+        raise HaltedError(
+            f"{state.path / 'latch.json'}: trading was stopped ({found.reason}: {found.detail}); look into it, "
+            "then `cmm halt --clear --reason …`"
+        )
+    state.take()
+    try:
+        return _run(config, contract, credentials, state, show, load)
+    finally:
+        state.release()
+
+
+def _run(
+    config: Config,
+    contract: Contract,
+    credentials: Keys,
+    state: StateFolder,
+    show: Callable[[list[checklist.Item]], None],
+    load: Callable[[Plan], Predictor | None],
+) -> Report:
+    plan, lineup = begin(state.path, plan_live(config), config.live.artifact_hash)
+    items = checklist.check_config(config)
+    if plan.artifact is not None:
+        items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), lineup)
+    error = checklist.refusal(items)
+    if error is not None:
+        show(items)
+        raise error
+    state.forget_stop()
+    is_new = not (state.path / "store.sqlite").exists()
+    store = Store(state.path / "store.sqlite", contract)
+    try:
+        more, price = asyncio.run(_ask_venue(config, contract, credentials, store, is_new))
+    except DeskError as broken:
+        raise ConfigError(f"not fit to go live: the venue does not answer: {broken}") from broken
+    finally:
+        store.close()
+    items += more
+    show(items)
+    error = checklist.refusal(items)
+    if error is not None:
+        raise error
+    trader = Trader(plan, contract, state, load(plan), price, lineup)
+    with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
+        return _trade(trader, config, contract, credentials, state)
+
+
+def _trade(trader: Trader, config: Config, contract: Contract, credentials: Keys, state: StateFolder) -> Report:
+    watchdog = _start_watchdog(config, contract, state)
+    try:
+        if not _await_watchdog(config, state, watchdog):
+            trader.stop_for("watchdog_lost")
+        elif not trader.stopper.asked.is_set():
+            _run_node(trader, config, contract, credentials)
+    except Exception as failure:
+        trader.maker.failure = trader.maker.failure or failure
+    return _wind_up(trader, config, contract, credentials, state, watchdog)
+
+
+def _run_node(trader: Trader, config: Config, contract: Contract, credentials: Keys) -> None:
+    """Trade in a live node until it ends."""
+    builder = make_builder(live=True)
+    adapter = msgspec.structs.replace(
+        getattr(config.adapters, config.live.venue), environment=config.live.environment,
+        base_url=config.live.base_url,
+    )  # fmt: skip
+    builder = add_public_data(builder, config.live.venue, adapter, contract.id)
+    builder = add_bybit_execution(builder, config.live.environment, config.live.base_url, *credentials)
+    trader.beat()
+    node = builder.build()
+    trader.stopper.bind(node)
+    node.add_strategy(trader.maker)
+    node.run()
+    if not trader.maker.halted and trader.maker.failure is None:
+        trader.stop_for("node_ended")  # Nautilus stopped by itself, on an error of its own
+
+
+async def _ask_venue(
+    config: Config, contract: Contract, credentials: Keys, store: Store, is_new: bool
+) -> tuple[list[checklist.Item], float]:
+    desk = make_desk(config.live, contract, credentials)
+    try:
+        items = await checklist.check_venue(config, contract, desk)
+        items += await checklist.check_account(config, desk, store, is_new)
+        return items, await desk.mid_ticks()
+    finally:
+        await desk.close()
+
+
+def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> subprocess.Popen[bytes] | None:
+    """A process of its own, in a session of its own: what ends the trader does not end it.
+
+    None where a service watches: it finds the trader by its heartbeat.
+    """
+    settings = state.keep_config(config)
+    (state.path / "watchdog.json").unlink(missing_ok=True)
+    state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+    if config.live.watchdog == "service":
+        return None
+    with (state.path / "watchdog.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine.live.safety.watchdog", str(settings), contract.id, str(os.getpid())],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+
+def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes] | None) -> bool:
+    """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
+    deadline = time.monotonic() + _WATCHDOG_START_S
+    while time.monotonic() < deadline:
+        beat = state.watchdog()
+        if beat is not None and beat.audits and (beat.lifeline or not config.live.dead_man_s):
+            return True
+        if watchdog is not None and watchdog.poll() is not None:
+            break
+        time.sleep(0.05)
+    return False
+
+
+def _wind_up(
+    trader: Trader, config: Config, contract: Contract, credentials: Keys, state: StateFolder,
+    watchdog: subprocess.Popen[bytes] | None,
+) -> Report:  # fmt: skip
+    """Cancel, verify, learn the last fills, report; the watchdog looks once more and leaves."""
+    maker = trader.maker
+    trader.phase = "stopping"
+    _quietly(trader.beat)
+    if maker.failure is not None:
+        trader.reason = trader.reason or "exception"
+        latch(state, trader.alarms, "exception", trader.detail())
+    trader.reason = trader.reason or "signal"
+    wound, recovered, venue_position = asyncio.run(_close_account(trader, config, contract, credentials))
+    totals = trader.store.totals()
+    position = totals.position + int(trader.store.get("start_position") or 0)
+    latched = state.latched()
+    if wound.resting != 0:
+        code = Exit.UNSAFE
+        trader.alarms.raise_("unsafe", f"{contract.id}: could not verify that nothing rests at the venue")
+    elif latched is not None:
+        code = Exit.HALTED
+    else:
+        code = Exit.OK if trader.reason == "signal" else Exit.STOPPED
+    if venue_position is not None and abs(venue_position - position) > config.live.tolerance_lots:
+        latch(state, trader.alarms, "drift", f"{venue_position} lots at the venue, {position} by our fills")
+        trader.alarms.raise_("drift", f"{contract.id}: {venue_position} lots at the venue, {position} by our fills")
+        code = max(code, Exit.HALTED)
+    trader.phase = "stopped"
+    _quietly(trader.beat)
+    if trader.telemetry is not None:
+        trader.telemetry.close(trader.phase, wound.resting)
+    if trader.models is not None:
+        trader.models.close()
+    if watchdog is not None:
+        try:
+            watchdog.wait(10.0)
+        except subprocess.TimeoutExpired:
+            watchdog.kill()
+    if trader.journal is not None:
+        trader.journal.close()
+    trader.store.close()
+    trader.alarms.close()
+    return Report(
+        int(code), trader.reason, wound.resting, position, venue_position, format(totals.flow, "f"),
+        format(totals.commissions, "f"), totals.fills, recovered, dict(maker.counts),
+        str(trader.journal.path) if trader.journal is not None else None, wound.seconds,
+    )  # fmt: skip
+
+
+async def _close_account(
+    trader: Trader, config: Config, contract: Contract, credentials: Keys
+) -> tuple[Wound, int, int | None]:
+    desk = make_desk(config.live, contract, credentials)
+    try:
+        wound = await cancel_everything(desk, _VERIFY_S)
+        try:
+            if config.live.flatten.enabled and trader.reason != "signal" and trader.maker.mid_ticks is not None:
+                await flatten(desk, config.live.flatten.max_loss_bps, trader.maker.mid_ticks)
+            found = await recover_fills(desk, trader.store)
+            foreign = [fill.trade_id for fill in found if not is_ours(fill.link_id)]
+            if foreign:
+                latch(
+                    trader.state, trader.alarms, "foreign_fill", f"trades that are not ours: {', '.join(foreign[:5])}"
+                )
+            return wound, len(found), await desk.position_lots()
+        except (DeskError, sqlite3.Error) as error:  # what is missing is learnt at the next start
+            trader.alarms.raise_("unsettled", str(error))
+            return wound, 0, None
+    finally:
+        await desk.close()

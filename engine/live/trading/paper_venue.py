@@ -1,0 +1,259 @@
+"""The paper venue: a Nautilus execution client that hosts the backtest's matcher, queue models, delays and fees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from nautilus_trader.live import ExecutionClientConfig
+from nautilus_trader.live.clients import ExecutionClient
+from nautilus_trader.model import (
+    AccountBalance,
+    AccountId,
+    AccountType,
+    Currency,
+    LiquiditySide,
+    Money,
+    OmsType,
+    OrderSide,
+    Quantity,
+    TradeId,
+    TradeTick,
+    Venue,
+    VenueOrderId,
+)
+
+from market.contracts import Contract
+from market.events import ASK, BID
+from market.nautilus import Units
+from strategies.ledger import Ledger
+from venues.simulation.exchange import SimulatedVenue
+from venues.simulation.fees import FeeSchedule
+from venues.simulation.latency import CommandPath
+
+
+class PaperConfig(ExecutionClientConfig):
+    """Of the paper venue; it has no settings of Nautilus' own."""
+
+
+class PaperVenue(ExecutionClient):
+    """Takes orders as a venue would: after a delay, post-only, in queues that the market works off.
+
+    Parameters
+    ----------
+    simulated : SimulatedVenue
+        Matcher and book; its link to a maker is not used, commands come through Nautilus.
+    path : CommandPath
+        How long commands take.
+    contract : Contract
+    fees : FeeSchedule
+    balance : float
+    now : callable
+        The market's time, ns.
+    is_paced : bool
+        Time passes without events as well: what is due is done by the wall clock. Else (a replay) it
+        is done before the next event.
+
+    """
+
+    def __init__(
+        self,
+        simulated: SimulatedVenue,
+        path: CommandPath,
+        contract: Contract,
+        fees: FeeSchedule,
+        balance: float,
+        now: Callable[[], int],
+        is_paced: bool,
+        **client: Any,
+    ) -> None:
+        super().__init__(
+            venue=Venue(contract.exchange),
+            account_id=AccountId(f"{contract.exchange}-PAPER"),
+            account_type=AccountType.MARGIN,
+            oms_type=OmsType.NETTING,
+            **client,
+        )
+        assert simulated.matcher is not None
+        self._simulated, self._matcher, self._path = simulated, simulated.matcher, path
+        self._contract, self._fees, self._balance, self._now = contract, fees, balance, now
+        self._units = Units(contract)
+        self._currency = Currency.from_str(contract.terms.currency)
+        self._is_paced = is_paced
+        self._due: deque[tuple[int, str, Any]] = deque()
+        self._held: list[Any] = []  # cancels that wait for the end of an interval
+        self._ended: list[Any] = []  # and those whose interval is over
+        self._open: dict[Any, Any] = {}
+        self._venue_ids: dict[Any, VenueOrderId] = {}
+        self._accepted = self._trades = 0
+        self.received = 0
+        self.told = 0
+        """Events about orders that the strategy will hear of."""
+        self.ledger = Ledger(contract.worth)
+        self.failure: Exception | None = None
+
+    async def _connect(self) -> None:
+        money = Money(self._balance, self._currency)
+        zero = Money(0, self._currency)
+        self.generate_account_state([AccountBalance(money, zero, money)], [], True, self.clock.timestamp_ns())
+        if self._is_paced:
+            self.create_task(self._pace(), "paper venue")
+
+    async def _disconnect(self) -> None:
+        pass
+
+    # ── the market ────────────────────────────────────────────────────────────────────────────
+
+    def on_event(self, event: Any) -> None:
+        """The market moves; what arrived before that is done first."""
+        try:
+            self._work_off(event.ts_init)
+            for place in self._simulated.see(event):
+                lots = self._matcher.claim(place.key)
+                if lots:
+                    self._fill(place.key, place.price, lots, event.ts_init)
+            if not isinstance(event, TradeTick):  # a snapshot ends the interval that its trades came before
+                self._ended, self._held = self._held, []
+        except Exception as error:  # Nautilus would swallow it
+            self.failure = self.failure or error
+
+    async def _pace(self) -> None:
+        while self.failure is None:
+            try:
+                self._work_off(self._now())
+            except Exception as error:  # nobody else would hear of it; the next event raises it
+                self.failure = error
+            await asyncio.sleep(0.001)
+
+    def _work_off(self, until_ns: int) -> None:
+        """Cancels whose interval has ended, then commands that have arrived by now, in order.
+
+        Whoever decides on a snapshot does not yet know that the cancels of its interval have taken
+        effect: that is told after it, as in a backtest.
+        """
+        ended, self._ended = self._ended, []
+        for key in ended:
+            self._cancelled(key, until_ns)
+        while self._due and self._due[0][0] <= until_ns:
+            at, kind, command = self._due.popleft()
+            if kind == "submit":
+                self._take(command, at)
+            elif kind == "modify":
+                self._modify(command, at)
+            else:
+                self._leave(command.client_order_id, at)
+
+    # ── commands ──────────────────────────────────────────────────────────────────────────────
+
+    async def _submit_order(self, command: Any) -> None:
+        order = self._order(command.client_order_id)
+        self.generate_order_submitted(order)
+        self._send("submit", command)
+
+    async def _modify_order(self, command: Any) -> None:
+        self._send("modify", command)
+
+    async def _cancel_order(self, command: Any) -> None:
+        self._send("cancel", command)
+
+    async def _cancel_all_orders(self, command: Any) -> None:
+        for key in list(self._open):
+            self._cancelled(key, self._now())
+
+    def _order(self, key: Any) -> Any:
+        order = self.cache.order(key)
+        if order is None:
+            raise RuntimeError(f"order {key} is not in the cache")
+        return order
+
+    def _send(self, kind: str, command: Any) -> None:
+        self.received += 1
+        self._due.append((self._path.arrival_ns(self._now()), kind, command))
+
+    def _take(self, command: Any, at: int) -> None:
+        key = command.client_order_id
+        order = self._order(key)
+        side = BID if order.side == OrderSide.BUY else ASK
+        price = order.price.raw // self._units.tick_raw
+        best = self._simulated.book.best(ASK if side == BID else BID)
+        if best and (price >= best if side == BID else price <= best):
+            self._tell(self.generate_order_rejected, order, "POST_ONLY_WOULD_TAKE", at, True)
+            return
+        self._accepted += 1
+        self._venue_ids[key] = VenueOrderId(f"P-{self._accepted}")
+        self._open[key] = order
+        self._tell(self.generate_order_accepted, order, self._venue_ids[key], at)
+        self._matcher.place(key, side, price, order.quantity.raw // self._units.lot_raw, at)
+
+    def _modify(self, command: Any, at: int) -> None:
+        key = command.client_order_id
+        place = self._matcher.get(key)
+        if key not in self._open or place is None:
+            return  # it has filled: the fill says so
+        order = self._order(key)
+        done = order.quantity.raw // self._units.lot_raw - place.left
+        left = command.quantity.raw // self._units.lot_raw - done
+        if left <= 0:
+            self._leave(key, at)
+            return
+        self._matcher.resize(key, left)
+        self._tell(
+            self.generate_order_updated, order, self._venue_ids[key], command.quantity, order.price, None, None, at
+        )
+
+    def _leave(self, key: Any, at: int) -> None:
+        if key not in self._open:
+            return
+        if self._simulated.snapshots:
+            self._matcher.leave(key, at)
+            self._held.append(key)
+        else:
+            self._cancelled(key, at)
+
+    def _cancelled(self, key: Any, at: int) -> None:
+        if self._open.pop(key, None) is None:
+            return
+        self._matcher.remove(key)
+        self._tell(self.generate_order_canceled, self._order(key), self._venue_ids.pop(key), at)
+
+    def _fill(self, key: Any, price: int, lots: int, at: int) -> None:
+        order = self._order(key)
+        side = BID if order.side == OrderSide.BUY else ASK
+        commission = Money(self._fees.charge(side, price, lots, True), self._currency)
+        self.ledger.on_fill(side, price, lots, commission.as_double())
+        self._trades += 1
+        venue_id = self._venue_ids[key]
+        if self._matcher.get(key) is None:
+            self._open.pop(key, None)
+            del self._venue_ids[key]
+        self._tell(
+            self.generate_order_filled, order, venue_id, None, TradeId(f"P-{self._trades}"),
+            Quantity.from_raw(lots * self._units.lot_raw, self._units.size_precision), self._units.price(price),
+            self._currency, commission, LiquiditySide.MAKER, at,
+        )  # fmt: skip
+
+    def _tell(self, generate: Callable[..., None], *arguments: Any) -> None:
+        self.told += 1
+        generate(*arguments)
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────
+
+    async def _query_account(self, command: Any) -> None:
+        pass
+
+    async def _query_order(self, command: Any) -> None:
+        pass
+
+    async def _generate_order_status_report(self, command: Any) -> None:
+        return None
+
+    async def _generate_order_status_reports(self, command: Any) -> list[Any]:
+        return []
+
+    async def _generate_fill_reports(self, command: Any) -> list[Any]:
+        return []
+
+    async def _generate_position_status_reports(self, command: Any) -> list[Any]:
+        return []

@@ -1,0 +1,241 @@
+"""Contract terms: tick, lot, multiplier, fees and sessions, read from one table (contracts.yaml)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from market.errors import DataError
+
+_TABLE = Path(__file__).with_name("contracts.yaml")
+_BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
+_BY_CHOICE = frozenset({"SHFE", "INE"})
+_FUTURE = re.compile(r"([A-Za-z]+)(\d{3,4})$")
+
+
+class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Maker and taker fees from a turnover on (settlement currency, over the exchange's window)."""
+
+    turnover: float
+    maker: float
+    taker: float
+
+
+class Fees(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a fill costs: fractions of turnover plus amounts a lot (quote currency).
+
+    `close_today` is charged where a fill closes a position opened on the same trading day; it
+    and `close` default to `maker`. Negative values are rebates. `tiers`, by rising turnover, replace
+    `maker` and `taker`.
+    """
+
+    maker: float = 0.0
+    taker: float = 0.0
+    close: float | None = None
+    close_today: float | None = None
+    lot_open: float = 0.0
+    lot_close: float = 0.0
+    lot_close_today: float | None = None
+    tiers: list[Tier] = []
+
+
+class Sessions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Trading hours in local time; an empty list means around the clock, day by UTC date.
+
+    Intervals are "HH:MM-HH:MM". A night session starts at or after 18:00 and belongs to the next
+    trading day; it may end after midnight ("21:00-02:30").
+    """
+
+    timezone: str = "UTC"
+    hours: list[str] = []
+
+
+class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row of the table. An `inverse` contract is worth `multiplier` of the price's currency a lot
+    and settles in `currency`, the coin: its PnL is in coin."""
+
+    exchange: str
+    product: str
+    kind: Literal["future", "perpetual", "spot", "equity"]
+    currency: str
+    tick: Decimal
+    lot: Decimal = Decimal(1)
+    multiplier: Decimal = Decimal(1)
+    inverse: bool = False
+    base: str = ""
+    sessions: str = "continuous"
+    fees: Fees = Fees()
+    until: dt.date | None = None
+    name: str = ""
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True):
+    sessions: dict[str, Sessions] = {}
+    contracts: list[Terms] = []
+
+
+class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
+    """An instrument with its terms. `id` is Nautilus' form, e.g. `IF2101.CFFEX`."""
+
+    id: str
+    symbol: str
+    exchange: str
+    terms: Terms
+    sessions: Sessions
+
+    @cached_property
+    def tick(self) -> float:
+        return float(self.terms.tick)
+
+    @cached_property
+    def lot(self) -> float:
+        return float(self.terms.lot)
+
+    @cached_property
+    def price_precision(self) -> int:
+        return _decimals(self.terms.tick)
+
+    @cached_property
+    def size_precision(self) -> int:
+        return _decimals(self.terms.lot)
+
+    @cached_property
+    def value_per_tick_lot(self) -> float:
+        """Money that one lot of a linear contract gains when the price rises by one tick."""
+        return float(self.terms.tick * self.terms.lot * self.terms.multiplier)
+
+    def worth[T: (float, NDArray[np.float64])](self, ticks: T) -> T:
+        """Value of one lot held long at a price, up to a constant, in settlement currency.
+
+        What a position gains is the difference of its worth. Linear in the price, or, for an inverse
+        contract, minus the coins that the lot's fixed amount buys.
+        """
+        if self.terms.inverse:
+            return -float(self.terms.lot * self.terms.multiplier / self.terms.tick) / ticks
+        return self.value_per_tick_lot * ticks
+
+    def turnover(self, ticks: float) -> float:
+        """What trading one lot at a price moves, settlement currency."""
+        return abs(self.worth(ticks))
+
+    def tick_value(self, ticks: float) -> float:
+        """What one lot gains when the price rises by a tick, settlement currency."""
+        return self.worth(ticks + 0.5) - self.worth(ticks - 0.5)
+
+    @property
+    def keeps_both_sides(self) -> bool:
+        """Whether long and short positions stand beside each other: a fill may open instead of close."""
+        return self.exchange in _BOTH_SIDES
+
+    @property
+    def closes_by_choice(self) -> bool:
+        """Whether an order says that it closes today's position; else the oldest is closed first."""
+        return self.exchange in _BY_CHOICE
+
+    def ticks(self, price: float) -> int | None:
+        """Price in ticks, or None when it does not lie on the grid (tolerance 1e-3 tick)."""
+        exact = price / self.tick
+        ticks = round(exact)
+        return ticks if abs(exact - ticks) < 1e-3 + 1e-12 * abs(exact) else None
+
+    def lots(self, size: float) -> int | None:
+        """Size in lots, or None when it is not a whole number of lots."""
+        exact = size / self.lot
+        lots = round(exact)
+        return lots if abs(exact - lots) < 1e-3 + 1e-12 * abs(exact) else None
+
+
+class ContractTable:
+    """Looks up terms by exchange and symbol; later files override the built-in table."""
+
+    def __init__(self, extra: Sequence[Path] = ()) -> None:
+        self._sessions: dict[str, Sessions] = {"continuous": Sessions()}
+        self._rows: list[Terms] = []
+        for path in (_TABLE, *extra):
+            table = _read(path)
+            self._sessions.update(table.sessions)
+            self._rows = table.contracts + self._rows
+        for row in self._rows:
+            if row.sessions not in self._sessions:
+                raise DataError(
+                    f"contract {row.exchange}.{row.product}: unknown sessions {row.sessions!r}; "
+                    f"known are {', '.join(sorted(self._sessions))}"
+                )
+
+    def find(self, exchange: str | None, symbol: str, date: dt.date | None = None) -> Contract | None:
+        """Return the contract, or None when the table has no terms for it.
+
+        `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Without
+        a `date` the terms of today hold.
+        """
+        match = _FUTURE.match(symbol)
+        product = match.group(1) if match else symbol
+        for row in self._rows:
+            if exchange is not None and row.exchange != exchange:
+                continue
+            if row.product != (product if row.kind == "future" else symbol):
+                continue
+            if row.until is not None and (date is None or date >= row.until):
+                continue
+            return self._contract(row, symbol)
+        return None
+
+    def by_id(self, instrument_id: str, date: dt.date | None = None) -> Contract:
+        """Return the contract of an id as `IF2101.CFFEX` or, CTP's way, `CFFEX.IF2101`."""
+        left, _, right = instrument_id.rpartition(".")
+        found = self.find(right, left, date) or self.find(left, right, date)
+        if found is None:
+            raise DataError(
+                f"unknown instrument {instrument_id}: the contract table has no terms for it; "
+                "add a row (see venues/contracts.yaml) to a file named under `data.contracts`"
+            )
+        return found
+
+    def _contract(self, row: Terms, symbol: str) -> Contract:
+        return Contract(
+            id=f"{symbol}.{row.exchange}",
+            symbol=symbol,
+            exchange=row.exchange,
+            terms=row,
+            sessions=self._sessions[row.sessions],
+        )
+
+
+def expiry(symbol: str, near: dt.date) -> dt.date:
+    """End of a future's delivery month, from its code (`IF2101`, `TA205`); `near` gives the decade."""
+    match = _FUTURE.match(symbol)
+    if match is None:
+        return near.replace(year=near.year + 10, day=1)
+    digits = match.group(2)
+    if len(digits) == 4:
+        year = 2000 + int(digits[:2])
+    else:
+        year = near.year - near.year % 10 + int(digits[0])
+        year += 10 if year < near.year else 0
+    month = int(digits[-2:])
+    if not 1 <= month <= 12:
+        raise DataError(f"{symbol}: {month} is no delivery month")
+    return dt.date(year + month // 12, month % 12 + 1, 1)
+
+
+def _decimals(value: Decimal) -> int:
+    return max(0, -int(value.normalize().as_tuple().exponent))
+
+
+def _read(path: Path) -> _Table:
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text()), _Table, strict=False)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the contract table: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,382 @@
+"""Features of the order book and of trades, incremental, in units free of the instrument.
+
+ONE implementation serves the dataset recorder, the backtest, paper and live. Prices are in ticks,
+sizes in lots, times in ns of ARRIVAL: a feature at t uses what had arrived by t. Flows decay with
+half-lives in seconds, so that feeds of 2 and of 200 updates a second give comparable numbers.
+
+Sources: order-flow imbalance: Cont, Kukanov and Stoikov 2014; micro price: Gatheral and Oomen 2010.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numba import njit
+from numpy.typing import NDArray
+
+from market.array_book import CAPACITY, ArrayBook, apply_levels
+
+VERSION = 1
+REGIMES = ("calm", "normal", "volatile")
+TASKS = ("mid", "spread", "volume")
+
+_INSTANT = (
+    "log_spread",
+    "spread_vs_mean",
+    "imbalance_1",
+    "imbalance_3",
+    "imbalance_5",
+    "micro_price",
+    "depth_mid",
+    "gap_bid",
+    "gap_ask",
+    "deep_levels",
+    "log_bid_size",
+    "log_ask_size",
+    "last_trade",
+    "trade_age",
+    "mid_age",
+    "update_gap",
+)
+_DECAYED = (
+    "order_flow",
+    "signed_share",
+    "signed_volume",
+    "volume_ratio",
+    "return",
+    "variance_ratio",
+    "mean_imbalance",
+    "spread_ratio",
+)
+CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
+"""Last three features: scales by which the targets were divided; the graph multiplies them back."""
+
+_LN2 = float(np.log(2.0))
+_SIGMA_FLOOR = 0.25  # ticks over the horizon: a market that stood still still has a scale
+_TERCILE = 0.4307  # a normal variable lies within ±0.4307 sigma with probability 1/3
+
+# scalars of the state, by place in one float64 array
+(
+    _TS, _START, _BID, _ASK, _BID_SIZE, _ASK_SIZE, _MID, _TRADE_PRICE, _TRADE_TS, _MID_TS,
+    _TYPICAL_SIZE, _LOG_VAR_MEAN, _LOG_VAR_SQUARE, _LOG_VAR_WEIGHT, _REGIME, _SEEN, _REGIME_TS,
+) = range(17)  # fmt: skip
+_SCALARS = 17
+# decayed quantities, rows of a (rows, half-lives) array
+_OFI, _SIGNED, _VOLUME, _SQUARES, _MEAN_MID, _MEAN_IMBALANCE, _MEAN_SPREAD = range(7)
+_ROWS = 7
+
+
+class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the features are; its hash ties datasets and artifacts to the code that made them.
+
+    Parameters
+    ----------
+    half_lives_s : tuple[float, …]
+        Half-lives of the decayed features, rising, seconds.
+    horizon_s : float
+        Forecast horizon H, seconds.
+    levels : int
+        Levels a side that are looked at, where the feed shows them.
+    max_gap_s : float
+        A longer silence is a break: nothing is computed across it.
+    warm_up_s : float
+        Time after a start or break before the features count.
+    regime_s : float
+        Half-life of the rolling distribution of variance that regimes are terciles of.
+
+    """
+
+    half_lives_s: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=3)] = (
+        1.0,
+        3.0,
+        10.0,
+        30.0,
+        120.0,
+    )
+    horizon_s: Annotated[float, Meta(gt=0)] = 5.0
+    levels: Annotated[int, Meta(ge=1, le=5)] = 5
+    max_gap_s: Annotated[float, Meta(gt=0)] = 5.0
+    warm_up_s: Annotated[float, Meta(ge=0)] = 30.0
+    regime_s: Annotated[float, Meta(gt=0)] = 1800.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features in order, (features,)."""
+        decayed = [f"{name}_{h:g}s" for name in _DECAYED for h in self.half_lives_s]
+        return (*_INSTANT, *decayed, *CONTEXT)
+
+    @property
+    def hash(self) -> str:
+        """Identity of spec and code version, 16 hex digits."""
+        text = msgspec.json.encode([VERSION, self, self.names])
+        return hashlib.sha256(text).hexdigest()[:16]
+
+
+@njit(cache=True)
+def _decay(ts, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
+    """Age all decayed quantities to `ts`; return whether a break lies before it."""
+    last = scalars[_TS]
+    scalars[_TS] = ts
+    if last == 0.0:
+        return True
+    dt = (ts - last) * 1e-9
+    is_break = dt > max_gap
+    dt = min(max(dt, 0.0), max_gap)
+    for k in range(half_lives.shape[0]):
+        keep = np.exp(-_LN2 * dt / half_lives[k])
+        for row in range(_OFI, _SQUARES + 1):
+            decayed[row, k] *= keep
+        if scalars[_MID] > 0.0 and not is_break:  # the value that stood held until now
+            mid, width = scalars[_MID], scalars[_ASK] - scalars[_BID]
+            total = scalars[_BID_SIZE] + scalars[_ASK_SIZE]
+            imbalance = (scalars[_BID_SIZE] - scalars[_ASK_SIZE]) / total
+            decayed[_MEAN_MID, k] += (1.0 - keep) * (mid - decayed[_MEAN_MID, k])
+            decayed[_MEAN_IMBALANCE, k] += (1.0 - keep) * (imbalance - decayed[_MEAN_IMBALANCE, k])
+            decayed[_MEAN_SPREAD, k] += (1.0 - keep) * (width - decayed[_MEAN_SPREAD, k])
+            if k == half_lives.shape[0] - 1:
+                scalars[_TYPICAL_SIZE] += (1.0 - keep) * (0.5 * total - scalars[_TYPICAL_SIZE])
+    return is_break
+
+
+@njit(cache=True)
+def _on_trade(ts, ticks, lots, sign, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
+    _decay(ts, scalars, decayed, half_lives, max_gap)
+    for k in range(half_lives.shape[0]):
+        decayed[_SIGNED, k] += sign * lots
+        decayed[_VOLUME, k] += lots
+    scalars[_TRADE_PRICE] = ticks
+    scalars[_TRADE_TS] = ts
+
+
+@njit(cache=True)
+def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
+    """Apply level changes and move the state to the new touch; return whether the book is sound."""
+    is_break = _decay(ts, scalars, decayed, half_lives, max_gap)
+    if clear:
+        count[0] = 0
+        count[1] = 0
+    apply_levels(price, size, count, changes, n)
+    if count[0] == 0 or count[1] == 0:
+        scalars[_MID] = 0.0
+        return False
+    bid, ask = float(price[0, count[0] - 1]), float(price[1, count[1] - 1])
+    if bid >= ask:
+        scalars[_MID] = 0.0
+        return False
+    bid_size, ask_size = float(size[0, count[0] - 1]), float(size[1, count[1] - 1])
+    mid = 0.5 * (bid + ask)
+    if is_break or scalars[_MID] == 0.0:
+        scalars[_START] = ts if is_break or scalars[_SEEN] == 0.0 else scalars[_START]
+        scalars[_MID_TS] = ts
+        for k in range(half_lives.shape[0]):
+            decayed[_MEAN_MID, k] = mid
+            if scalars[_SEEN] == 0.0:
+                decayed[_MEAN_IMBALANCE, k] = (bid_size - ask_size) / (bid_size + ask_size)
+                decayed[_MEAN_SPREAD, k] = ask - bid
+        if scalars[_SEEN] == 0.0:
+            scalars[_TYPICAL_SIZE] = 0.5 * (bid_size + ask_size)
+        scalars[_SEEN] = 1.0
+    else:
+        flow = 0.0
+        if bid >= scalars[_BID]:
+            flow += bid_size
+        if bid <= scalars[_BID]:
+            flow -= scalars[_BID_SIZE]
+        if ask <= scalars[_ASK]:
+            flow -= ask_size
+        if ask >= scalars[_ASK]:
+            flow += scalars[_ASK_SIZE]
+        move = mid - scalars[_MID]
+        for k in range(half_lives.shape[0]):
+            decayed[_OFI, k] += flow
+            decayed[_SQUARES, k] += move * move
+        if move != 0.0:
+            scalars[_MID_TS] = ts
+    scalars[_BID], scalars[_ASK], scalars[_MID] = bid, ask, mid
+    scalars[_BID_SIZE], scalars[_ASK_SIZE] = bid_size, ask_size
+    return True
+
+
+@njit(cache=True)
+def _sum_levels(price, size, count, row, levels):  # type: ignore[no-untyped-def]
+    total, weighted = 0.0, 0.0
+    for i in range(count[row] - 1, max(count[row] - 1 - levels, -1), -1):
+        total += size[row, i]
+        weighted += size[row, i] * price[row, i]
+    return total, weighted
+
+
+@njit(cache=True)
+def _regime(ts, log_var, regime_s, scalars):  # type: ignore[no-untyped-def]
+    """Tercile of the variance in its rolling (normal) distribution; strictly causal.
+
+    The decayed moments are divided by their decayed weight, so that the first minutes count in
+    full instead of being pulled towards an arbitrary start.
+    """
+    dt = 1.0 if scalars[_REGIME_TS] == 0.0 else min((ts - scalars[_REGIME_TS]) * 1e-9, 5.0)
+    scalars[_REGIME_TS] = ts
+    keep = np.exp(-_LN2 * dt / regime_s)
+    scalars[_LOG_VAR_WEIGHT] += (1.0 - keep) * (1.0 - scalars[_LOG_VAR_WEIGHT])
+    scalars[_LOG_VAR_MEAN] += (1.0 - keep) * (log_var - scalars[_LOG_VAR_MEAN])
+    scalars[_LOG_VAR_SQUARE] += (1.0 - keep) * (log_var * log_var - scalars[_LOG_VAR_SQUARE])
+    mean = scalars[_LOG_VAR_MEAN] / scalars[_LOG_VAR_WEIGHT]
+    variance = scalars[_LOG_VAR_SQUARE] / scalars[_LOG_VAR_WEIGHT] - mean * mean
+    z = (log_var - mean) / np.sqrt(max(variance, 1e-2))
+    scalars[_REGIME] = 0.0 if z < -_TERCILE else (2.0 if z > _TERCILE else 1.0)
+
+
+@njit(cache=True)
+def _fill(out, previous_ts, price, size, count, scalars, decayed, half_lives, horizon, levels, regime_s, warm):  # type: ignore[no-untyped-def]
+    """Write the feature vector into `out (features,) float32`."""
+    ts, n_half = scalars[_TS], half_lives.shape[0]
+    slow = n_half - 1
+    bid, ask, mid = scalars[_BID], scalars[_ASK], scalars[_MID]
+    width = ask - bid
+    typical = max(scalars[_TYPICAL_SIZE], 1.0)
+    rate = _LN2 / half_lives[slow]
+    variance = decayed[_SQUARES, slow] * rate
+    sigma = max(np.sqrt(variance * horizon), _SIGMA_FLOOR)
+    mean_spread = max(decayed[_MEAN_SPREAD, max(slow - 1, 0)], 0.5)
+    volume_base = np.log1p(decayed[_VOLUME, slow] * rate * horizon)
+    if warm:
+        medium = max(slow - 1, 0)
+        _regime(ts, np.log(decayed[_SQUARES, medium] * _LN2 / half_lives[medium] + 1e-3), regime_s, scalars)
+
+    bids_1, asks_1 = scalars[_BID_SIZE], scalars[_ASK_SIZE]
+    bids_3, _ = _sum_levels(price, size, count, 0, min(3, levels))
+    asks_3, _ = _sum_levels(price, size, count, 1, min(3, levels))
+    bids_5, bids_5w = _sum_levels(price, size, count, 0, levels)
+    asks_5, asks_5w = _sum_levels(price, size, count, 1, levels)
+    deep = min(levels, count[0], count[1])
+    imbalance = (bids_1 - asks_1) / (bids_1 + asks_1)
+    out[0] = np.log(width)
+    out[1] = np.log(width / mean_spread)
+    out[2] = imbalance
+    out[3] = (bids_3 - asks_3) / (bids_3 + asks_3)
+    out[4] = (bids_5 - asks_5) / (bids_5 + asks_5)
+    out[5] = imbalance * width * 0.5 / sigma
+    out[6] = (0.5 * (bids_5w / bids_5 + asks_5w / asks_5) - mid) / sigma
+    out[7] = np.log(bid - price[0, count[0] - 2]) if deep > 1 else 0.0
+    out[8] = np.log(price[1, count[1] - 2] - ask) if deep > 1 else 0.0
+    out[9] = (deep - 1.0) / 4.0  # mask: 0 where the feed shows the touch alone
+    out[10] = np.log((bids_1 + 1.0) / typical)
+    out[11] = np.log((asks_1 + 1.0) / typical)
+    out[12] = min(max((scalars[_TRADE_PRICE] - mid) / sigma, -4.0), 4.0) if scalars[_TRADE_TS] > 0.0 else 0.0
+    out[13] = np.log1p(min((ts - scalars[_TRADE_TS]) * 1e-9, 60.0)) if scalars[_TRADE_TS] > 0.0 else 4.1
+    out[14] = np.log1p(min((ts - scalars[_MID_TS]) * 1e-9, 60.0))
+    out[15] = np.log1p(min((ts - previous_ts) * 1e-9, 5.0))
+
+    at = 16
+    for k in range(n_half):
+        half = half_lives[k]
+        volume = decayed[_VOLUME, k]
+        out[at + k] = np.arcsinh(decayed[_OFI, k] / typical)
+        out[at + n_half + k] = decayed[_SIGNED, k] / (volume + 0.1 * typical)
+        out[at + 2 * n_half + k] = np.arcsinh(decayed[_SIGNED, k] / typical)
+        out[at + 3 * n_half + k] = np.log1p(volume * _LN2 / half * horizon) - volume_base
+        spread_of_return = max(np.sqrt(variance * half), _SIGMA_FLOOR)
+        out[at + 4 * n_half + k] = min(max((mid - decayed[_MEAN_MID, k]) / spread_of_return, -8.0), 8.0)
+        out[at + 5 * n_half + k] = np.log((decayed[_SQUARES, k] * _LN2 / half + 1e-3) / (variance + 1e-3))
+        out[at + 6 * n_half + k] = decayed[_MEAN_IMBALANCE, k]
+        out[at + 7 * n_half + k] = np.log(max(decayed[_MEAN_SPREAD, k], 0.5) / mean_spread)
+    at += 8 * n_half
+    out[at] = np.log(sigma)
+    out[at + 1] = np.log(mean_spread)
+    out[at + 2] = volume_base
+
+
+class BookFeatures:
+    """Turns book and trade events into the feature vector.
+
+    Parameters
+    ----------
+    spec : FeatureSpec
+        What to compute.
+    depth : int
+        Levels a side that the feed shows, 0 for the whole book. Levels beyond are masked even if
+        the book remembers them.
+
+    """
+
+    def __init__(self, spec: FeatureSpec, depth: int = 0) -> None:
+        self.spec = spec
+        self.book = ArrayBook(CAPACITY)
+        self.vector: NDArray[np.float32] = np.zeros(len(spec.names), np.float32)
+        self._levels = min(spec.levels, depth) if depth else spec.levels
+        self._half_lives = np.asarray(spec.half_lives_s, np.float64)
+        self._scalars = np.zeros(_SCALARS, np.float64)
+        self._decayed = np.zeros((_ROWS, len(spec.half_lives_s)), np.float64)
+        self._sound = False
+
+    def on_book(self, ts_ns: int, changes: NDArray[np.int64], count: int, clear: bool = False) -> bool:
+        """Take one atomic book update and refresh `vector`.
+
+        Parameters
+        ----------
+        ts_ns : int
+            Arrival time.
+        changes : ndarray (≥ count, 3) int64
+            Rows (side, price in ticks, size in lots).
+        count : int
+            Rows that hold.
+        clear : bool
+            Empty the book first.
+
+        Returns
+        -------
+        bool
+            Whether `vector` counts: two sides, not crossed, warmed up.
+
+        """
+        previous = self._scalars[_TS]
+        self._sound = _on_book(
+            float(ts_ns), self.book.price, self.book.size, self.book.count, changes, count, clear,
+            self._scalars, self._decayed, self._half_lives, self.spec.max_gap_s,
+        )  # fmt: skip
+        if not self._sound:
+            return False
+        warm = bool(ts_ns - self._scalars[_START] >= self.spec.warm_up_s * 1e9)
+        _fill(
+            self.vector, previous or float(ts_ns), self.book.price, self.book.size, self.book.count, self._scalars,
+            self._decayed, self._half_lives, self.spec.horizon_s, self._levels, self.spec.regime_s, warm,
+        )  # fmt: skip
+        return warm
+
+    def on_trade(self, ts_ns: int, ticks: int, lots: int, aggressor: int) -> None:
+        """Take one trade; `aggressor` is 1 for a buyer, 2 for a seller, 0 for unknown."""
+        sign = 1.0 if aggressor == 1 else -1.0 if aggressor == 2 else 0.0
+        _on_trade(
+            float(ts_ns), float(ticks), float(lots), sign, self._scalars, self._decayed, self._half_lives,
+            self.spec.max_gap_s,
+        )  # fmt: skip
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the book had two sides and was not crossed at the last update."""
+        return self._sound
+
+    @property
+    def bid_ticks(self) -> int:
+        return int(self._scalars[_BID])
+
+    @property
+    def ask_ticks(self) -> int:
+        return int(self._scalars[_ASK])
+
+    def trend_ticks(self, half_life: int) -> float:
+        """Mid price minus its decayed mean of the half-life at that index, ticks."""
+        return float(self._scalars[_MID] - self._decayed[_MEAN_MID, half_life])
+
+    @property
+    def regime(self) -> int:
+        """0 calm, 1 normal, 2 volatile: terciles of the rolling distribution of variance."""
+        return int(self._scalars[_REGIME])
+
+    @property
+    def sigma_ticks(self) -> float:
+        """Standard deviation of the mid price over the horizon, ticks."""
+        return float(np.exp(self.vector[-3]))

@@ -1,0 +1,132 @@
+"""Nautilus' exchange adapters by name: public data of each, and order entry where live trading is proven."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nautilus_trader.live import LiveNodeBuilder
+from nautilus_trader.model import AccountId
+
+from market.errors import DataError
+from venues.live.adapters_config import AdapterConfig, socket_url, urls
+
+_LIVE = {"mainnet": "LIVE", "testnet": "TESTNET", "demo": "DEMO"}
+_MAIN = {"mainnet": "MAINNET", "testnet": "TESTNET", "demo": "TESTNET"}
+_DEMO = {"mainnet": "LIVE", "testnet": "DEMO", "demo": "DEMO"}
+
+
+def add_public_data(builder: LiveNodeBuilder, venue: str, config: AdapterConfig, instrument: str) -> LiveNodeBuilder:
+    """Add a venue's public data client; no key is needed.
+
+    Raises
+    ------
+    DataError
+        The venue has no adapter here, or not for this instrument.
+
+    """
+    makers = {
+        "binance": _binance, "bybit": _bybit, "okx": _okx, "hyperliquid": _hyperliquid, "kraken": _kraken,
+        "deribit": _deribit,
+    }  # fmt: skip
+    if venue not in makers:
+        raise DataError(f"venue {venue}: no adapter; known are {', '.join(makers)}")
+    exchange = instrument.rpartition(".")[2]
+    if exchange != venue.upper():
+        raise DataError(f"instrument {instrument}: venue {venue} trades instruments named ….{venue.upper()}")
+    factory, settings = makers[venue](config, instrument)
+    return builder.add_data_client(exchange, factory, settings)
+
+
+def add_bybit_execution(
+    builder: LiveNodeBuilder, environment: str, base_url: str | None, key: str, secret: str
+) -> LiveNodeBuilder:
+    """Add order entry at Bybit's linear contracts."""
+    from nautilus_trader.adapters import bybit as b
+
+    http, socket = urls(environment, base_url)
+    settings = b.BybitExecutionClientConfig(
+        product_types=[b.BybitProductType.LINEAR],
+        environment=getattr(b.BybitEnvironment, environment.upper()),
+        api_key=key,
+        api_secret=secret,
+        base_url_http=http,
+        base_url_ws_private=f"{socket}/v5/private",
+        base_url_ws_trade=f"{socket}/v5/trade",
+        account_id=AccountId("BYBIT-001"),
+        max_retries=0,  # an order is never sent twice on a guess
+    )
+    return builder.add_exec_client("BYBIT", b.BybitExecutionClientFactory(), settings)
+
+
+def _bybit(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import bybit as b
+
+    kind = instrument.rpartition(".")[0].rpartition("-")[2]
+    if kind not in ("LINEAR", "INVERSE", "SPOT"):
+        raise DataError(f"instrument {instrument}: Bybit's are named …-LINEAR.BYBIT, …-INVERSE.BYBIT or …-SPOT.BYBIT")
+    http, socket = urls(config.environment, config.base_url)
+    return b.BybitDataClientFactory(), b.BybitDataClientConfig(
+        product_types=[getattr(b.BybitProductType, kind)],
+        environment=getattr(b.BybitEnvironment, config.environment.upper()),
+        base_url_http=http,
+        base_url_ws_public=config.ws_url or f"{socket}/v5/public/{kind.lower()}",
+    )
+
+
+def _binance(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import binance as b
+
+    futures = instrument.rpartition(".")[0].endswith("-PERP")
+    base = config.base_url
+    return b.BinanceDataClientFactory(), b.BinanceDataClientConfig(
+        product_type=b.BinanceProductType.USD_M if futures else b.BinanceProductType.SPOT,
+        environment=getattr(b.BinanceEnvironment, _LIVE[config.environment]),
+        base_url_http=base,
+        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+    )
+
+
+def _okx(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import okx as o
+
+    swap = instrument.rpartition(".")[0].endswith("-SWAP")
+    base = config.base_url
+    return o.OKXDataClientFactory(), o.OKXDataClientConfig(
+        instrument_types=[o.OKXInstrumentType.SWAP if swap else o.OKXInstrumentType.SPOT],
+        environment=getattr(o.OKXEnvironment, _DEMO[config.environment]),
+        base_url_http=base,
+        base_url_ws_public=config.ws_url or (socket_url(base) if base is not None else None),
+    )
+
+
+def _hyperliquid(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import hyperliquid as h
+
+    base = config.base_url
+    return h.HyperliquidDataClientFactory(), h.HyperliquidDataClientConfig(
+        environment=getattr(h.HyperliquidEnvironment, _MAIN[config.environment]),
+        base_url_http=base,
+        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+    )
+
+
+def _kraken(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import kraken as k
+
+    base = config.base_url
+    return k.KrakenDataClientFactory(), k.KrakenDataClientConfig(
+        environment=getattr(k.KrakenEnvironment, _DEMO[config.environment]),
+        base_url=base,
+        ws_public_url=config.ws_url or (socket_url(base) if base is not None else None),
+    )
+
+
+def _deribit(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
+    from nautilus_trader.adapters import deribit as d
+
+    base = config.base_url
+    return d.DeribitDataClientFactory(), d.DeribitDataClientConfig(
+        environment=getattr(d.DeribitEnvironment, _MAIN[config.environment]),
+        base_url_http=base,
+        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+    )

@@ -1,0 +1,227 @@
+"""The catalog: recordings as a Nautilus `ParquetDataCatalog`, with a ledger of what is whole.
+
+`<root>/data/…` is the Nautilus catalog, one or more Parquet files a trading day and type.
+`<root>/ledger/<instrument>/<date>.json` says that a day is complete, where it came from and what
+was dropped. A day without its ledger entry does not exist for any command: the entry is written
+last, so that a stopped import leaves nothing that could be taken for whole.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from nautilus_trader.model import OrderBookDelta, TradeTick
+from nautilus_trader.persistence import ParquetDataCatalog
+
+from market.contracts import Contract, ContractTable
+from market.errors import DataError
+
+SCHEMA = 1
+_TYPES = ("order_book_deltas", "trades")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One file that a day was read from."""
+
+    name: str
+    sha256: str
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """Ledger entry of one trading day of one instrument; times in ns, ends included."""
+
+    schema: int
+    instrument: str
+    date: dt.date
+    format: str
+    start_ns: int
+    end_ns: int
+    depth: int
+    orders: bool = False
+    book_updates: int
+    levels: int
+    trades: int
+    traded_lots: int
+    crossed: int
+    drops: dict[str, int]
+    sources: list[Source]
+    tick: str
+    lot: str
+    sha256: str
+
+
+class Catalog:
+    """Days that are whole, by instrument."""
+
+    def __init__(self, root: Path, contracts: ContractTable) -> None:
+        self.root = root
+        self.contracts = contracts
+
+    @property
+    def path(self) -> str:
+        """Folder to hand to Nautilus' catalog and backtest node."""
+        return str(self.root.absolute())
+
+    def nautilus(self) -> ParquetDataCatalog:
+        return ParquetDataCatalog(self.path)
+
+    def instruments(self) -> list[str]:
+        """Ids with at least one whole day, sorted."""
+        ledger = self.root / "ledger"
+        return sorted(f.name for f in ledger.iterdir() if any(f.glob("*.json"))) if ledger.is_dir() else []
+
+    def resolve(self, name: str) -> str:
+        """Return the id of an instrument that was imported, named Nautilus' way or CTP's."""
+        known = self.instruments()
+        left, _, right = name.rpartition(".")
+        for candidate in (name, f"{right}.{left}"):
+            if candidate in known:
+                return candidate
+        what = f"it holds {', '.join(known[:8])}{' …' if len(known) > 8 else ''}" if known else "it is empty"
+        raise DataError(
+            f"unknown instrument {name}: not in the catalog {self.root} ({what}); "
+            "run `cmm import FILES` with its recordings first"
+        )
+
+    def days(self, instrument: str) -> dict[dt.date, Day]:
+        """Whole days of an instrument, in order."""
+        entries = [self._read(path) for path in sorted(self.folder(instrument).glob("*.json"))]
+        return {day.date: day for day in entries}
+
+    def day(self, instrument: str, date: dt.date) -> Day:
+        days = self.days(instrument)
+        if date not in days:
+            raise DataError(
+                f"{instrument} has no data for {date} in the catalog {self.root}; it has "
+                f"{', '.join(map(str, days))}; run `cmm import FILES` with that day's recording"
+            )
+        return days[date]
+
+    def contract(self, day: Day) -> Contract:
+        """The contract's terms on that day; raises if the table changed since the import."""
+        contract = self.contracts.by_id(day.instrument, day.date)
+        if (str(contract.terms.tick), str(contract.terms.lot)) != (day.tick, day.lot):
+            raise DataError(
+                f"{day.instrument} {day.date} was imported with tick {day.tick} and lot {day.lot}, the contract "
+                f"table now says {contract.terms.tick} and {contract.terms.lot}; import it with --again"
+            )
+        return contract
+
+    def chunks(self, day: Day) -> Iterator[tuple[list[OrderBookDelta], list[TradeTick]]]:
+        """Yield the day's data file by file, in order of time: memory stays bounded."""
+        catalog = self.nautilus()
+        edges = [start for start, _ in self._intervals("order_book_deltas", day)]
+        edges = [min([day.start_ns, *edges]), *edges[1:], day.end_ns + 1]
+        for start, stop in pairwise(edges):
+            deltas = catalog.query_order_book_deltas([day.instrument], start=start, end=stop - 1)
+            trades = catalog.query_trade_ticks([day.instrument], start=start, end=stop - 1)
+            yield deltas, trades
+
+    def folder(self, instrument: str) -> Path:
+        return self.root / "ledger" / instrument
+
+    def _read(self, path: Path) -> Day:
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Day)
+        except (OSError, msgspec.DecodeError) as error:
+            raise DataError(f"{path}: damaged ledger entry ({error}); delete it and import that day again") from error
+
+    def _intervals(self, kind: str, day: Day) -> list[tuple[int, int]]:
+        found = [_interval(path.name) for path in self._files(kind, day.instrument)]
+        return sorted(span for span in found if span[1] >= day.start_ns and span[0] <= day.end_ns)
+
+    def _files(self, kind: str, instrument: str) -> list[Path]:
+        folder = self.root / "data" / kind / instrument
+        return sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the catalog for writing; a second import says so instead of mixing with the first."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DataError(f"{self.root}: another import is running on this catalog; wait for it") from error
+            yield
+
+    def commit(self, day: Day, staged: Path, nautilus_instrument: Any) -> None:
+        """Move a staged day into the catalog, replacing an earlier import; the ledger comes last."""
+        entry = self.folder(day.instrument) / f"{day.date}.json"
+        for known in self.days(day.instrument).values():
+            if known.date != day.date and (known.tick, known.lot) != (day.tick, day.lot):
+                raise DataError(
+                    f"{day.instrument}: the catalog {self.root} holds days with tick {known.tick} and lot {known.lot}, "
+                    f"{day.date} has {day.tick} and {day.lot}; import it into another catalog (--set data.path=…)"
+                )
+        entry.unlink(missing_ok=True)
+        for kind in _TYPES:
+            target = self.root / "data" / kind / day.instrument
+            target.mkdir(parents=True, exist_ok=True)
+            self._remove_orphans(kind, day)
+            for path in sorted((staged / "data" / kind / day.instrument).glob("*.parquet")):
+                os.replace(path, target / path.name)
+        if not self.nautilus().instruments(instrument_ids=[day.instrument]):
+            self.nautilus().write_instruments([nautilus_instrument])
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        beside = entry.with_suffix(".tmp")
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(day)))
+        os.replace(beside, entry)
+        shutil.rmtree(staged, ignore_errors=True)
+
+    def completed(self, sources: list[Source]) -> list[Day]:
+        """Days of a recording that was imported to its end and still stands; else empty."""
+        path = self._receipt(sources)
+        if not path.exists():
+            return []
+        named = msgspec.json.decode(path.read_bytes(), type=list[tuple[str, dt.date]])
+        days = [self.days(instrument).get(date) for instrument, date in named]
+        return [day for day in days if day and day.sources == sources] if all(days) else []
+
+    def complete(self, sources: list[Source], days: list[Day]) -> None:
+        """Note that a recording was imported to its end."""
+        path = self._receipt(sources)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        beside.write_bytes(msgspec.json.encode([(day.instrument, day.date) for day in days]))
+        os.replace(beside, path)
+
+    def _receipt(self, sources: list[Source]) -> Path:
+        identity = hashlib.sha256(f"{SCHEMA} {sources}".encode()).hexdigest()[:24]
+        return self.root / "receipts" / f"{identity}.json"
+
+    def _remove_orphans(self, kind: str, day: Day) -> None:
+        """Delete files that no ledger entry vouches for: an import stopped half-way left them."""
+        spans = [(known.start_ns, known.end_ns) for known in self.days(day.instrument).values()]
+        for path in self._files(kind, day.instrument):
+            start, end = _interval(path.name)
+            if not any(first <= start and end <= last for first, last in spans):
+                path.unlink()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _interval(name: str) -> tuple[int, int]:
+    """First and last ns from Nautilus' file name `2021-01-08T01-30-00-400000000Z_….parquet`."""
+    first, _, last = name.removesuffix(".parquet").partition("_")
+    return _stamp(first), _stamp(last)
+
+
+def _stamp(text: str) -> int:
+    date, _, clock = text.removesuffix("Z").partition("T")
+    hours, minutes, seconds, nanos = clock.split("-")
+    midnight = dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC)
+    return (int(midnight.timestamp()) + int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * 10**9 + int(nanos)

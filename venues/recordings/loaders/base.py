@@ -1,0 +1,203 @@
+"""What all loaders share: opening files, exact numbers, counted drops, the loader's shape."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import lzma
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+import zstandard
+
+from market.contracts import ContractTable
+from market.errors import DataError
+from market.events import Event
+
+BACKWARDS_ERROR_NS = 5_000_000_000
+"""A row this much older than the one before is an error, not jitter to be dropped."""
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """How a feed tells of trades.
+
+    Parameters
+    ----------
+    snapshots : bool
+        Trades are those of the interval since the last book, told at its end.
+    books_first : bool
+        A best price may be seen to shrink before the trade that shrank it.
+
+    """
+
+    snapshots: bool = False
+    books_first: bool = False
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """Files that together are one recording, in the order in which they are read."""
+
+    format: str
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return self.files[0].name if len(self.files) == 1 else f"{self.files[0].name} +{len(self.files) - 1}"
+
+
+class Loader(Protocol):
+    """Reads one format. Streams: memory never grows with the file."""
+
+    name: str
+    """Format's name, as `cmm import --format` takes it."""
+    traits: Traits
+
+    def recognises(self, path: Path, head: str) -> bool:
+        """Tell by a file's first 4 KiB of (decompressed) text whether it is of this format."""
+
+    def group(self, paths: Sequence[Path]) -> list[Recording]:
+        """Split files of this format into recordings, each in reading order."""
+
+    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
+        """Yield events in order of arrival; count in `drops` what is left out, by reason.
+
+        Raises `DataError` for input that cannot be read for what it claims to be.
+        """
+
+
+@contextlib.contextmanager
+def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain, gzip, xz or zstd file for reading bytes; told apart by content."""
+    try:
+        with path.open("rb") as raw:
+            magic = raw.peek(6)[:6]
+            if magic[:2] == b"\x1f\x8b":
+                yield gzip.open(raw, "rb")  # type: ignore[misc]
+            elif magic == b"\xfd7zXZ\x00":
+                yield lzma.open(raw, "rb")
+            elif magic[:4] == b"\x28\xb5\x2f\xfd":
+                yield zstandard.ZstdDecompressor().stream_reader(raw)  # type: ignore[misc]
+            else:
+                yield raw
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: the compressed file is truncated or damaged; copy it again") from error
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{path}: the gzip file is damaged ({error}); copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end)."""
+    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8") as text:  # type: ignore[type-var]
+        try:
+            for number, line in enumerate(text, 1):
+                yield number, line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not a text file ({error.reason})") from error
+
+
+class Rows:
+    """Rows of a CSV file as fields by name, with errors that name file, line and column."""
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+        self.path = path
+        self.line = 0
+        self._given = columns
+        self.columns: dict[str, int] = {}
+        self._row: list[str] = []
+
+    def __iter__(self) -> Iterator[Rows]:
+        source = lines(self.path)
+        if self._given is None:
+            header = next(source, None)
+            if header is None:
+                raise DataError(f"{self.path}: the file is empty")
+            self.line = header[0]
+            names = next(csv.reader([header[1]]))
+        else:
+            names = list(self._given)
+        self.columns = {name.strip(): index for index, name in enumerate(names)}
+        width = len(names)
+        for self.line, text in source:
+            if not text:
+                continue
+            self._row = next(csv.reader([text])) if '"' in text else text.split(",")
+            if len(self._row) != width:
+                raise DataError(f"{self.path}, line {self.line}: {len(self._row)} fields where {width} are expected")
+            yield self
+
+    def require(self, names: Sequence[str]) -> None:
+        """Raise unless all columns are there."""
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise DataError(f"{self.path}: column {missing[0]!r} is missing")
+
+    def text(self, name: str) -> str:
+        return self._row[self._index(name)]
+
+    def number(self, name: str) -> float:
+        """The field as a finite number, 0 where it is empty."""
+        text = self._row[self._index(name)]
+        if not text:
+            return 0.0
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if value - value != 0.0:  # NaN or infinite
+            raise self.error(name, "a number")
+        return value
+
+    def integer(self, name: str) -> int:
+        text = self._row[self._index(name)]
+        try:
+            return int(text)
+        except ValueError as error:
+            raise self.error(name, "a whole number") from error
+
+    def error(self, name: str, expected: str) -> DataError:
+        found = self._row[self.columns[name]]
+        return DataError(f"{self.path}, line {self.line}, column {name!r}: {found!r} is not {expected}")
+
+    def _index(self, name: str) -> int:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise DataError(f"{self.path}: column {name!r} is missing") from None
+
+
+class ArrivalOrder:
+    """Watches that one stream's time does not run backwards."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def admits(self, ts: int, where: str) -> bool:
+        """Return False for a row slightly out of order (drop it); raise when time runs backwards."""
+        if ts >= self._last:
+            self._last = ts
+            return True
+        if self._last - ts > BACKWARDS_ERROR_NS:
+            raise DataError(
+                f"{where}: time runs backwards by {(self._last - ts) / 1e9:.1f} s; sort the file by time first"
+            )
+        return False
+
+
+def head(path: Path, size: int = 4096) -> str:
+    """First `size` characters of the decompressed file, undecodable bytes replaced."""
+    with open_binary(path) as raw:
+        return raw.read(size).decode("utf-8", "replace")
+
+
+def one_each(name: str, paths: Sequence[Path]) -> list[Recording]:
+    """Each file is a recording of its own."""
+    return [Recording(name, (path,)) for path in paths]

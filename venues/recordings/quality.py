@@ -1,0 +1,236 @@
+"""What a recorded day is worth: gaps, spread, rates, depth, trades; streaming, in one pass."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+from nautilus_trader.model import OrderSide
+
+from market.events import ASK, BID
+from market.level_book import LevelBook
+from market.nautilus import Units
+from market.sessions import SessionClock
+from venues.recordings.catalog import Catalog, Day
+
+GAP_S = 5.0
+_MAX_SERIES = 200_000
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A silence longer than `GAP_S` within the day."""
+
+    start: str
+    seconds: float
+
+
+class Quality(msgspec.Struct, kw_only=True):
+    """Measures of one day; spreads in ticks, sizes in lots, rates per second of covered time."""
+
+    instrument: str
+    date: str
+    format: str
+    first: str
+    last: str
+    span_s: float
+    covered_s: float
+    depth: int
+    book_updates: int
+    updates_per_s: float
+    touch_changes: int
+    trades: int
+    traded_lots: int
+    buy_share: float | None
+    trades_outside_spread: int
+    gaps: list[Gap]
+    gap_s: float
+    crossed: int
+    one_sided: int
+    spread_ticks_mean: float | None
+    spread_ticks_shares: dict[str, float]
+    touch_lots_mean: float | None
+    levels_mean: float | None
+    mid_range_ticks: float
+    drops: dict[str, int]
+    warnings: list[str]
+
+
+class Series(msgspec.Struct):
+    """Thinned columns for plots: time ns, mid and spread in ticks, trades as (time, price, lots, side)."""
+
+    ts_ns: list[int]
+    mid: list[float]
+    spread: list[float]
+    trades: list[tuple[int, int, int, int]]
+
+
+class _Tally:
+    """Sums over one day."""
+
+    def __init__(self) -> None:
+        self.updates = self.touch_changes = self.trades = self.lots = self.bought = self.sold = 0
+        self.outside = self.crossed = self.one_sided = 0
+        self.covered = self.spread_area = self.touch_area = self.levels_area = 0.0
+        self.spreads: Counter[int] = Counter()
+        self.gaps: list[tuple[int, int]] = []
+        self.low, self.high = float("inf"), float("-inf")
+
+
+def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
+    """Read a day and measure it."""
+    contract = catalog.contract(day)
+    units = Units(contract)
+    sessions = SessionClock(contract.sessions).closes(day.start_ns, day.end_ns)
+    book, tally, series = LevelBook(), _Tally(), Series([], [], [], [])
+    keep = max(1, day.book_updates // _MAX_SERIES)
+    last_ts, touch = 0, (0, 0)
+    for ts, changes, trade in _merged(catalog, day, units):
+        if last_ts:
+            _hold(tally, book, touch, (last_ts, ts), sessions)
+        last_ts = ts
+        if trade is not None:
+            _count_trade(tally, touch, trade)
+            if len(series.trades) < _MAX_SERIES:
+                series.trades.append((ts, *trade))
+            continue
+        for side, price, size in changes:
+            if side == 0:
+                book.clear()
+            else:
+                book.set(side, price, size)
+        touch = _count_book(tally, book, touch)
+        if tally.updates % keep == 0 and touch[0] and touch[1]:
+            series.ts_ns.append(ts)
+            series.mid.append(sum(touch) / 2)
+            series.spread.append(touch[1] - touch[0])
+    return _quality(day, tally), series
+
+
+def _merged(
+    catalog: Catalog, day: Day, units: Units
+) -> Iterator[tuple[int, list[tuple[int, int, int]], tuple[int, int, int] | None]]:
+    """Book batches and trades in order of arrival; a batch's (0, 0, 0) clears the book."""
+    for deltas, trades in catalog.chunks(day):
+        waiting = iter(trades)
+        trade = next(waiting, None)
+        batch: list[tuple[int, int, int]] = []
+        for delta in deltas:
+            while trade is not None and trade.ts_init < delta.ts_init:
+                yield trade.ts_init, [], _print(trade, units)
+                trade = next(waiting, None)
+            if delta.is_clear:
+                batch.append((0, 0, 0))
+                continue
+            order = delta.order
+            side = BID if order.side == OrderSide.BUY else ASK
+            size = 0 if delta.is_delete else order.size.raw // units.lot_raw
+            batch.append((side, order.price.raw // units.tick_raw, size))
+            if delta.flags & 128:
+                yield delta.ts_init, batch, None
+                batch = []
+        while trade is not None:
+            yield trade.ts_init, [], _print(trade, units)
+            trade = next(waiting, None)
+
+
+def _print(trade: object, units: Units) -> tuple[int, int, int]:
+    side = {"BUY": 1, "SELL": 2}.get(trade.aggressor_side.name, 0)  # type: ignore[attr-defined]
+    return trade.price.raw // units.tick_raw, trade.size.raw // units.lot_raw, side  # type: ignore[attr-defined]
+
+
+def _hold(
+    tally: _Tally, book: LevelBook, touch: tuple[int, int], span: tuple[int, int], sessions: list[tuple[int, int]]
+) -> None:
+    """Weigh the state that stood between two events by its time; gaps and the exchange's breaks aside."""
+    since, until = span
+    if until - since > GAP_S * 1e9:
+        if any(start <= since and until <= end for start, end in sessions):
+            tally.gaps.append(span)
+        return
+    seconds = (until - since) / 1e9
+    if touch[0] and touch[1] and touch[0] < touch[1]:
+        tally.covered += seconds
+        tally.spread_area += seconds * (touch[1] - touch[0])
+        tally.touch_area += seconds * (book.bids[touch[0]] + book.asks[touch[1]]) / 2
+        tally.levels_area += seconds * (len(book.bids) + len(book.asks)) / 2
+
+
+def _count_trade(tally: _Tally, touch: tuple[int, int], trade: tuple[int, int, int]) -> None:
+    price, lots, side = trade
+    tally.trades += 1
+    tally.lots += lots
+    tally.bought += lots if side == 1 else 0
+    tally.sold += lots if side == 2 else 0
+    tally.outside += bool(touch[0] and touch[1]) and not touch[0] <= price <= touch[1]
+
+
+def _count_book(tally: _Tally, book: LevelBook, before: tuple[int, int]) -> tuple[int, int]:
+    touch = (book.best_bid() or 0, book.best_ask() or 0)
+    tally.updates += 1
+    tally.touch_changes += touch != before
+    if not (touch[0] and touch[1]):
+        tally.one_sided += 1
+    elif touch[0] >= touch[1]:
+        tally.crossed += 1
+    else:
+        tally.spreads[touch[1] - touch[0]] += 1
+        mid = sum(touch) / 2
+        tally.low, tally.high = min(tally.low, mid), max(tally.high, mid)
+    return touch
+
+
+def _quality(day: Day, t: _Tally) -> Quality:
+    total = sum(t.spreads.values())
+    shares = {str(k): round(n / total, 4) for k, n in sorted(t.spreads.items())[:8]} if total else {}
+    sided = t.bought + t.sold
+    gaps = [Gap(_iso(start), round((end - start) / 1e9, 3)) for start, end in t.gaps]
+    return Quality(
+        instrument=day.instrument,
+        date=str(day.date),
+        format=day.format,
+        first=_iso(day.start_ns),
+        last=_iso(day.end_ns),
+        span_s=round((day.end_ns - day.start_ns) / 1e9, 3),
+        covered_s=round(t.covered, 3),
+        depth=day.depth,
+        book_updates=t.updates,
+        updates_per_s=round(t.updates / t.covered, 3) if t.covered else 0.0,
+        touch_changes=t.touch_changes,
+        trades=t.trades,
+        traded_lots=t.lots,
+        buy_share=round(t.bought / sided, 4) if sided else None,
+        trades_outside_spread=t.outside,
+        gaps=gaps,
+        gap_s=round(sum(gap.seconds for gap in gaps), 3),
+        crossed=t.crossed,
+        one_sided=t.one_sided,
+        spread_ticks_mean=round(t.spread_area / t.covered, 4) if t.covered else None,
+        spread_ticks_shares=shares,
+        touch_lots_mean=round(t.touch_area / t.covered, 2) if t.covered else None,
+        levels_mean=round(t.levels_area / t.covered, 1) if t.covered and not day.depth else day.depth or None,
+        mid_range_ticks=round(t.high - t.low, 1) if total else 0.0,
+        drops=day.drops,
+        warnings=_warnings(day, t),
+    )
+
+
+def _warnings(day: Day, t: _Tally) -> list[str]:
+    """What a user has to know before trusting a backtest on this day."""
+    found = []
+    if day.depth == 1:
+        found.append("level 1 only: an order away from the touch has no known queue, fills there flatter")
+    if not t.trades:
+        found.append("no trades: resting orders fill only when the book crosses them")
+    if t.crossed:
+        found.append(f"{t.crossed} crossed book states: quotes are pulled while they last")
+    if t.covered < 600:
+        found.append(f"only {t.covered:.0f} s of two-sided book: too little to judge a strategy")
+    if t.updates and t.one_sided / t.updates > 0.01:
+        found.append(f"{100 * t.one_sided / t.updates:.1f}% of the updates leave one side empty")
+    return found
+
+
+def _iso(ts_ns: int) -> str:
+    return dt.datetime.fromtimestamp(ts_ns / 1e9, dt.UTC).isoformat(timespec="milliseconds")
