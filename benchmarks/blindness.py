@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.backtest.run import Plan, run_day
 from engine.calibration.hypothetical_orders import L3Day, load
-from engine.config import Config, DelayConfig, LatencyConfig
+from engine.config import Config
 from market.contracts import ContractTable
 from market.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
 from market.level_book import LevelBook
@@ -26,6 +26,7 @@ from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import LOADERS, recordings
 from venues.simulation.exchange import RecordedOrders
+from venues.simulation.latency import DelayConfig, LatencyConfig
 
 _SECOND = 10**9
 _AFTER_S = (1.0, 10.0)

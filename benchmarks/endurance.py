@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from engine.backtest.run import Plan
-from engine.config import SHIPPED, Config, QueueConfig
+from engine.config import SHIPPED, Config
 from engine.live.trading.paper_run import replay_day
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
+from venues.simulation.queues import QueueConfig
 
 
 def main(hours: float = 8.0) -> None:

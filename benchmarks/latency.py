@@ -14,14 +14,14 @@ from onnx import TensorProto, helper
 
 from engine.backtest.run_recorder import Tape
 from engine.config import SHIPPED, Config
-from market.events import BookUpdate, Trade
+from market.events import ASK, BID, BookUpdate, Trade
 from models.ensemble.predictor import Predictor
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.features.book_features import BookFeatures
 from strategies.decision import Decider, Inputs
 from strategies.limits import stand
 from strategies.quoters import CmmQuoter
-from strategies.values import ASK, BID, Kind, Market
+from strategies.values import Kind, Market
 from strategies.working import WorkingOrders
 from venues.recordings.simulator import simulate
 

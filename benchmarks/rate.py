@@ -16,7 +16,8 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 from benchmarks.market import simulated_day
 from engine.backtest.episode import Episode
 from engine.backtest.run import Plan, run_day, stream_day
-from engine.config import SHIPPED, Config, QueueConfig
+from engine.config import SHIPPED, Config
+from venues.simulation.queues import QueueConfig
 
 _ROUNDS = 5
 _QUEUES = ("nautilus", "pessimistic", "calibrated")

@@ -15,9 +15,10 @@ import numpy as np
 
 from benchmarks.market import simulated_day
 from engine.backtest.run import Plan
-from engine.config import SHIPPED, Config, MonitorConfig, QueueConfig
+from engine.config import SHIPPED, Config, MonitorConfig
 from engine.live.trading.paper_run import replay_day
 from venues.recordings.catalog import Catalog, Day
+from venues.simulation.queues import QueueConfig
 
 _TURNS = 3
 _MARKET_S = 240.0

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BID = 1
-ASK = 2
 CAPACITY = 8192
 
 

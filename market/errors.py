@@ -3,3 +3,7 @@
 
 class DataError(Exception):
     """Input that cannot be used; its text is one sentence a user can act on."""
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; its text is one sentence a user can act on."""

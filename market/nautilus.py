@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+import numpy as np
 from nautilus_trader.model import (
     AggressorSide,
     AssetClass,
@@ -28,9 +29,12 @@ from nautilus_trader.model import (
     TradeId,
     TradeTick,
 )
+from numpy.typing import NDArray
 
 from market.contracts import Contract, expiry
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Level, Trade
+
+_ROWS = 4096
 
 LAST = 128  # RecordFlag.F_LAST: closes a batch of deltas
 _SIDES = {BID: OrderSide.BUY, ASK: OrderSide.SELL}
@@ -38,16 +42,37 @@ _AGGRESSORS = {BUY: AggressorSide.BUY, SELL: AggressorSide.SELL, NO_AGGRESSOR: A
 _INDEX_VENUES = frozenset({"CFFEX", "GLBX", "SGX", "SIM"})
 
 
-class Units:
-    """Converts integer ticks and lots of one contract to Nautilus prices and quantities."""
+class Instrument:
+    """One contract as everybody needs it who meets Nautilus: its id, its units, the depth that its feed shows.
 
-    def __init__(self, contract: Contract) -> None:
+    Nautilus keeps prices and sizes as integers of a fixed point ("raw"); a tick and a lot are `tick_raw` and
+    `lot_raw` of them.
+
+    Parameters
+    ----------
+    contract : Contract
+    depth : int
+        Levels a side that the feed shows, 0 for the whole book.
+
+    """
+
+    def __init__(self, contract: Contract, depth: int = 0) -> None:
+        self.id = contract.id
+        self.depth = depth
         self.price_precision = contract.price_precision
         self.size_precision = contract.size_precision
         self.tick_raw = Price(contract.tick, self.price_precision).raw
         self.lot_raw = Quantity(contract.lot, self.size_precision).raw
         self.price = cache(self._price)
         self.quantity = cache(self._quantity)
+
+    def ticks(self, price: Price) -> int:
+        """A Nautilus price in ticks."""
+        return int(price.raw // self.tick_raw)
+
+    def lots(self, quantity: Quantity) -> int:
+        """A Nautilus quantity in lots."""
+        return int(quantity.raw // self.lot_raw)
 
     def _price(self, ticks: int) -> Price:
         return Price.from_raw(ticks * self.tick_raw, self.price_precision)
@@ -56,12 +81,56 @@ class Units:
         return Quantity.from_raw(lots * self.lot_raw, self.size_precision)
 
 
+class Decoder:
+    """Turns Nautilus' book updates and trades into integers."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.changes = np.zeros((_ROWS, 3), np.int64)
+
+    def book(self, deltas: OrderBookDeltas) -> tuple[NDArray[np.int64], int, bool]:
+        """Rows (side, price in ticks, lots), how many of them hold, and whether the book is emptied first.
+
+        The rows are overwritten by the next update.
+        """
+        rows = deltas.deltas
+        if len(rows) > len(self.changes):
+            self.changes = np.zeros((2 * len(rows), 3), np.int64)
+        tick, lot = self.instrument.tick_raw, self.instrument.lot_raw
+        clear, n, changes = False, 0, self.changes
+        for delta in rows:
+            if delta.is_clear:
+                clear, n = True, 0
+                continue
+            order = delta.order
+            size = 0 if delta.is_delete else order.size.raw // lot
+            changes[n] = (BID if order.side == OrderSide.BUY else ASK, order.price.raw // tick, size)
+            n += 1
+        return changes, n, clear
+
+    def levels(self, deltas: OrderBookDeltas) -> tuple[list[Level], bool]:
+        """The same as a list of (side, price in ticks, lots) that the caller may keep."""
+        changes, n, clear = self.book(deltas)
+        return [(side, price, size) for side, price, size in changes[:n].tolist()], clear
+
+    def trade(self, trade: TradeTick) -> tuple[int, int, int]:
+        """Price in ticks, lots, and aggressor (BUY, SELL or NO_AGGRESSOR) of a trade."""
+        side = trade.aggressor_side
+        aggressor = BUY if side == AggressorSide.BUY else SELL if side == AggressorSide.SELL else NO_AGGRESSOR
+        return trade.price.raw // self.instrument.tick_raw, trade.size.raw // self.instrument.lot_raw, aggressor
+
+
+def owners(deltas: OrderBookDeltas) -> list[int]:
+    """Ids of the orders that changed the levels of an update, in the order of its rows (L3)."""
+    return [delta.order.order_id for delta in deltas.deltas if not delta.is_clear]
+
+
 class DeltaMaker:
     """Builds Nautilus deltas and trades of one instrument."""
 
     def __init__(self, contract: Contract) -> None:
         self.instrument_id = InstrumentId.from_str(contract.id)
-        self.units = Units(contract)
+        self.units = Instrument(contract)
 
     def deltas(
         self,
@@ -110,9 +179,9 @@ def batches(deltas: Sequence[OrderBookDelta]) -> list[OrderBookDeltas]:
     return whole
 
 
-def instrument(contract: Contract, near: dt.date) -> Any:
+def nautilus_instrument(contract: Contract, near: dt.date) -> Any:
     """The contract as a Nautilus instrument; `near` dates the recording (decade of an expiry code)."""
-    terms, units = contract.terms, Units(contract)
+    terms, units = contract.terms, Instrument(contract)
     ids = (InstrumentId.from_str(contract.id), Symbol(contract.symbol))
     tick, lot = units.price(1), units.quantity(1)
     quote = Currency.from_str(terms.currency)

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from market.events import ASK, BID
 from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.guard import ModelGuardConfig
 from strategies.ladder import LadderBuilder, LadderConfig
 from strategies.limits import Gate, LimitsConfig, Standing
 from strategies.quoters import Quoter
-from strategies.values import ASK, BID, Action, Ladder, Market
+from strategies.values import Action, Ladder, Market
 
 
 class Inputs(NamedTuple):

@@ -15,7 +15,8 @@ from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 
-from strategies.values import BID, Action, Kind
+from market.events import BID
+from strategies.values import Action, Kind
 
 _KEEP, _CANCEL = 0, -1  # verdicts; any positive one is the size to amend to
 

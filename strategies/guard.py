@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from market.events import ASK, BID
 from models.ensemble.predictor import Forecast
-from strategies.values import ASK, BID
 
 _NS = 1_000_000_000
 

@@ -10,7 +10,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from strategies.values import ASK, BID, Action, Kind
+from market.events import ASK, BID
+from strategies.values import Action, Kind
 
 type Positive = Annotated[float, Meta(gt=0)]
 

@@ -24,18 +24,20 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
+from market.events import ASK, BID
+from market.ledger import Ledger
+from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.courier import Command, Courier
 from strategies.decision import Decider, Decision, Inputs
 from strategies.differ import DifferConfig
-from strategies.feed import Feed, Instrument
+from strategies.feature_stream import FeatureStream
 from strategies.guard import DataGuard, FillGuard, GuardConfig, MessageBudget, ModelGuard, MoneyGuard
 from strategies.ladder import LadderConfig
-from strategies.ledger import Ledger
 from strategies.limits import LimitsConfig, Standing
 from strategies.link import Link
 from strategies.quoters import Quoter
-from strategies.values import ASK, BID, Action, Kind, Ladder, Market
+from strategies.values import Action, Kind, Ladder, Market
 from strategies.working import Order, State, WorkingOrders
 
 _CHECK_NS = 1_000_000_000
@@ -172,7 +174,7 @@ class MarketMaker(Strategy):
         self,
         config: MakerConfig,
         instrument: Instrument,
-        feed: Feed,
+        feed: FeatureStream,
         quoter: Quoter,
         predictor: Predictor | None,
         observer: Observer,

@@ -8,9 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BID = 1
-ASK = 2
-
 
 class Market(NamedTuple):
     """What a quoter may know of the market at one book update."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from market.events import BID
 from strategies.limits import Exposure
-from strategies.values import BID
 
 
 class State(IntEnum):

@@ -17,13 +17,14 @@ from engine.backtest.run import Plan, run_day
 from engine.backtest.run_recorder import Fill, Tape
 from engine.config import SHIPPED, Config
 from market.contracts import ContractTable, Fees
+from market.events import ASK, BID
 from models.features import dataset
 from models.features.book_features import BookFeatures
 from models.features.labels import normalised
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter
-from strategies.values import ASK, BID, Ladder, Market
+from strategies.values import Ladder, Market
 from strategies.working import WorkingOrders
 from venues.recordings import importer
 from venues.recordings.catalog import Catalog, Day

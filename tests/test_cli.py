@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from engine import config as configuration
 from engine.cli.main import main
-from engine.config import SHIPPED, Config, ConfigError
+from engine.config import SHIPPED, Config
+from market.errors import ConfigError
 from tests.conftest import CTP_HEADER, ctp_day, ctp_file, ctp_row
 
 INSTRUMENT = ("--instrument", "CFFEX.IF2101")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.events import ASK, BID
+from market.ledger import Ledger
 from models.ensemble.predictor import Forecast
 from strategies.decision import Decider, Inputs
 from strategies.differ import DifferConfig
@@ -23,10 +25,9 @@ from strategies.guard import (
     MoneyGuardConfig,
 )
 from strategies.ladder import LadderConfig
-from strategies.ledger import Ledger
 from strategies.limits import Gate, LimitsConfig, Standing
 from strategies.quoters import CmmConfig, CmmQuoter
-from strategies.values import ASK, BID, Action, Kind, Market
+from strategies.values import Action, Kind, Market
 
 S = 10**9
 MID = 10_000.0

@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET, Try
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder
 from market.contracts import ContractTable
+from market.errors import ConfigError
 from market.events import ASK, BID
 from venues.live.account_client import VenueFill
 

@@ -10,18 +10,18 @@ from types import SimpleNamespace
 import pytest
 from nautilus_trader.model import ClientOrderId, Money, OrderSide, Price, Quantity
 
-from engine.backtest.run import make_instrument
 from engine.backtest.run_recorder import Tape
 from market.contracts import ContractTable
+from market.events import BID
+from market.nautilus import Instrument
 from models.features.book_features import FeatureSpec
 from strategies.differ import DifferConfig
-from strategies.feed import Feed
+from strategies.feature_stream import FeatureStream
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import FoicQuoter, OffsetConfig
-from strategies.values import BID
 from strategies.working import State
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
@@ -36,12 +36,18 @@ def _collected() -> Iterator[None]:
 
 
 def maker(is_live: bool = True) -> MarketMaker:
-    instrument = make_instrument(CONTRACT, 50)
+    instrument = Instrument(CONTRACT, 50)
     config = MakerConfig(
         LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.worth, is_live=is_live
     )
     return MarketMaker(
-        config, instrument, Feed(instrument, FeatureSpec()), FoicQuoter(OffsetConfig()), None, Tape(), now=lambda: 0
+        config,
+        instrument,
+        FeatureStream(instrument, FeatureSpec()),
+        FoicQuoter(OffsetConfig()),
+        None,
+        Tape(),
+        now=lambda: 0,
     )
 
 

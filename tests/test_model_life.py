@@ -24,7 +24,7 @@ from onnx import numpy_helper
 
 from engine.backtest.run import Plan, run_day
 from engine.cli.main import main
-from engine.config import SHIPPED, Config, ConfigError, ModelConfig, MonitorConfig, QueueConfig
+from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET, Try
 from engine.live.deployment import deployment as lineup
@@ -32,12 +32,14 @@ from engine.live.deployment.deployment import Answer, Lineup, Member, Request, T
 from engine.live.records.journal import read, verify
 from engine.live.trading.checklist import check_artifact
 from engine.live.trading.paper_run import replay_day
+from market.errors import ConfigError
 from market.events import ASK, BID
 from models.ensemble import artifact
 from models.ensemble.drift import Comparison, DriftConfig, FeatureRange, Paired
 from models.ensemble.predictor import run_graph
 from models.errors import ModelError
 from venues.recordings.catalog import Catalog, Day
+from venues.simulation.queues import QueueConfig
 
 S = 10**9
 

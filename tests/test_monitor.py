@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engine.backtest.run import Plan
-from engine.config import SHIPPED, Config, ConfigError, MonitorConfig, QueueConfig, RunsConfig
+from engine.config import SHIPPED, Config, MonitorConfig, RunsConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET, Try
 from engine.live.deployment.deployment import Member, Trial
@@ -40,9 +40,11 @@ from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
+from market.errors import ConfigError
 from market.events import ASK, BID
 from models.ensemble.drift import Comparison
 from venues.recordings.catalog import Catalog, Day
+from venues.simulation.queues import QueueConfig
 
 pytestmark = pytest.mark.xdist_group("monitor")
 

@@ -28,10 +28,10 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 
 from market.contracts import ContractTable
 from market.events import ASK, BID, BUY, SELL, Level, Trade
-from market.nautilus import DeltaMaker, Units, instrument
+from market.nautilus import DeltaMaker, Instrument, nautilus_instrument
 
 CONTRACT = ContractTable().by_id("QR.SIM")
-MAKER, UNITS, ID = DeltaMaker(CONTRACT), Units(CONTRACT), InstrumentId.from_str("QR.SIM")
+MAKER, UNITS, ID = DeltaMaker(CONTRACT), Instrument(CONTRACT), InstrumentId.from_str("QR.SIM")
 SNAP = [(BID, 1000, 50), (BID, 999, 80), (ASK, 1001, 40), (ASK, 1002, 90)]
 type Script = dict[int, Callable[[Any], None]]
 
@@ -118,7 +118,7 @@ def heard(data: list[Any], script: Script, latency: int = 0) -> list[str]:
     )
     import datetime as dt
 
-    engine.add_instrument(instrument(CONTRACT, dt.date(2020, 1, 1)))
+    engine.add_instrument(nautilus_instrument(CONTRACT, dt.date(2020, 1, 1)))
     engine.add_data(data)
     strategy = type("Case", (Scripted,), {"script": script})(StrategyConfig(strategy_id=StrategyId("T-001")))
     engine.add_strategy(strategy)

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 
 from engine.backtest.run import Plan, run_day
-from engine.config import SHIPPED, Config, ConfigError, DelayConfig, LatencyConfig, QueueConfig, VenueConfig
+from engine.config import SHIPPED, Config, VenueConfig
 from engine.live.records.journal import read, verify
 from engine.live.trading.paper_run import replay_day
 from market.contracts import ContractTable
+from market.errors import ConfigError
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from tests.conftest import ctp_file, ctp_row
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
 from venues.recordings.simulator import simulate
+from venues.simulation.latency import DelayConfig, LatencyConfig
+from venues.simulation.queues import QueueConfig
 
 pytestmark = pytest.mark.xdist_group("live")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.events import ASK, BID
 from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.intensity import fit_intensity
@@ -24,7 +25,7 @@ from strategies.quoters import (
     LtiicQuoter,
     OffsetConfig,
 )
-from strategies.values import ASK, BID, Action, Kind, Market
+from strategies.values import Action, Kind, Market
 from strategies.working import WorkingOrders
 
 MARKET = Market(99, 101, 4.0, 5.0, 3.0, 1)

@@ -16,31 +16,33 @@ from click.testing import CliRunner
 from nautilus_trader.execution import MakerTakerFeeModel
 
 from engine.backtest.disposal import collected
-from engine.backtest.run import Plan, make_instrument, run_day, stream_day
+from engine.backtest.run import Plan, run_day, stream_day
 from engine.backtest.run_recorder import Tape
 from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import fit
 from engine.calibration.hypothetical_orders import Cancels
 from engine.cli.main import main
-from engine.config import Config, ConfigError, DelayConfig, FeesConfig, LatencyConfig, QueueConfig
+from engine.config import Config
 from market.contracts import ContractTable, Fees, Tier
-from market.events import SELL, BookUpdate, Event, Trade
+from market.errors import ConfigError
+from market.events import ASK, BID, SELL, BookUpdate, Event, Trade
+from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast
 from models.features.book_features import FeatureSpec
 from strategies.differ import DifferConfig
-from strategies.feed import Feed
+from strategies.feature_stream import FeatureStream
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import OffsetConfig
-from strategies.values import ASK, BID, Market
+from strategies.values import Market
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
 from venues.simulation.exchange import SimulatedVenue
-from venues.simulation.fees import FeeSchedule
-from venues.simulation.latency import CommandPath
-from venues.simulation.queues import Nautilus, Pessimistic, QueueModel
+from venues.simulation.fees import FeeSchedule, FeesConfig
+from venues.simulation.latency import CommandPath, DelayConfig, LatencyConfig
+from venues.simulation.queues import Nautilus, Pessimistic, QueueConfig, QueueModel
 
 S = 10**9
 MS = 10**6
@@ -89,8 +91,8 @@ def fills(
     catalog = Catalog(tmp_path / "data", ContractTable())
     day = import_events(catalog, events, "script", "simulator", [], Counter(), lambda *_: None).days[0]
     contract = catalog.contract(day)
-    instrument = make_instrument(contract, 0)
-    feed, tape = Feed(instrument, FeatureSpec(warm_up_s=0.0, max_gap_s=1000.0)), Tape()
+    instrument = Instrument(contract, 0)
+    feed, tape = FeatureStream(instrument, FeatureSpec(warm_up_s=0.0, max_gap_s=1000.0)), Tape()
     path = CommandPath(LatencyConfig(decision=DelayConfig(), order=DelayConfig(ms=order_ms)), day.start_ns, day.end_ns)
     venue = SimulatedVenue(
         model, instrument, path, feed.peek, lambda: int(maker.clock.timestamp_ns()), snapshots, False

@@ -15,13 +15,14 @@ from nautilus_trader.model import BookType, InstrumentId, OrderBookDeltas, Strat
 from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
-from engine.backtest.run import make_instrument, stream_day
+from engine.backtest.run import stream_day
 from engine.config import Config
+from market.nautilus import Instrument
 from models.errors import ModelError
 from models.features.book_features import FeatureSpec
 from models.features.dataset import DatasetHeader, DatasetWriter, read_header
 from models.features.targets import Row, Targets
-from strategies.feed import Feed, Instrument
+from strategies.feature_stream import FeatureStream
 from strategies.maker import guarded
 from venues.recordings.catalog import Catalog, Day
 
@@ -50,7 +51,7 @@ class Recorder(Strategy):
         self.failure: Exception | None = None
         self.counts: Counter[str] = Counter()
         self._id = InstrumentId.from_str(instrument.id)
-        self._feed = Feed(instrument, spec)
+        self._feed = FeatureStream(instrument, spec)
         self._targets = Targets(spec.horizon_s, spec.max_gap_s)
         self._interval = round(min_interval_ms * 1e6)
         self._writer = writer
@@ -126,9 +127,7 @@ def record_day(
     writer = DatasetWriter(path, header)
     span = max(day.end_ns - day.start_ns, 1)
     tick = (lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None
-    recorder = Recorder(
-        make_instrument(contract, day.depth), config.features, config.record.min_interval_ms, writer, tick
-    )
+    recorder = Recorder(Instrument(contract, day.depth), config.features, config.record.min_interval_ms, writer, tick)
     try:
         stream_day(catalog, day, contract, recorder, MakerTakerFeeModel(_ZERO, _ZERO), config, lambda: 0.0)
         writer.close()

@@ -11,10 +11,9 @@ from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
 from engine.backtest.run_recorder import Tape
-from engine.config import FeesConfig
 from market.contracts import Contract, Fees
-from strategies.values import BID
-from venues.simulation.fees import FeeSchedule
+from market.events import BID
+from venues.simulation.fees import FeeSchedule, FeesConfig
 
 
 class Breakdown(msgspec.Struct, frozen=True):

@@ -19,13 +19,13 @@ from engine.backtest.disposal import collected
 from engine.backtest.episode import Episode
 from engine.backtest.run_recorder import Tape
 from engine.calibration import calibrate as calibration
-from engine.config import Config, ConfigError, QueueConfig, QuoterName
+from engine.config import Config, QuoterName
 from market.contracts import Contract
-from market.nautilus import Units, batches
-from market.nautilus import instrument as nautilus_instrument
+from market.errors import ConfigError
+from market.nautilus import Instrument, batches, nautilus_instrument
 from market.sessions import SessionClock
 from models.ensemble.predictor import Predictor
-from strategies.feed import Feed, Instrument
+from strategies.feature_stream import FeatureStream
 from strategies.maker import MakerConfig, MarketMaker
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
@@ -41,7 +41,7 @@ from venues.recordings.loaders import traits
 from venues.simulation.exchange import QueueFills, SimulatedVenue
 from venues.simulation.fees import FeeSchedule, ScheduledFees, fees_of
 from venues.simulation.latency import CommandPath
-from venues.simulation.queues import Fifo, Optimistic, Pessimistic, Power, Proportional, QueueModel
+from venues.simulation.queues import Fifo, Optimistic, Pessimistic, Power, Proportional, QueueConfig, QueueModel
 
 _NO_LIMIT = "10000000/00:00:01"  # our own limits decide; Nautilus' default denies the 101st order of a second
 
@@ -58,14 +58,6 @@ class Plan(msgspec.Struct, frozen=True):
     """(A, k) for the optimal-control baselines."""
     queue: QueueConfig | None = None
     """The queue model with its parameters, where `calibrated` has been resolved."""
-
-
-def make_instrument(contract: Contract, depth: int) -> Instrument:
-    """What the maker has to know of a contract."""
-    units = Units(contract)
-    return Instrument(
-        contract.id, units.tick_raw, units.lot_raw, contract.price_precision, contract.size_precision, depth
-    )
 
 
 def make_quoter(plan: Plan, break_even_ticks: float) -> Quoter:
@@ -130,7 +122,6 @@ def run_day(
     """
     config = plan.config
     contract = catalog.contract(day)
-    units = Units(contract)
     fees = fees_of(contract, config.fees.scenario, config.fees)
     predictor = predictor if predictor is not None else make_predictor(plan)
     if predictor is not None and predictor.recalibrator is not None:
@@ -139,8 +130,8 @@ def run_day(
     tape = Tape((lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None)
     price = first_price(catalog, day)
     quoter = make_quoter(plan, FeeSchedule(contract, fees, config.fees).break_even_ticks(price))
-    instrument = make_instrument(contract, day.depth)
-    feed = Feed(instrument, predictor.manifest.spec if predictor else config.features)
+    instrument = Instrument(contract, day.depth)
+    feed = FeatureStream(instrument, predictor.manifest.spec if predictor else config.features)
     queue = plan.queue or calibration.resolve(catalog, day.instrument, day.date, config.venue.queue)[0]
     path = CommandPath(config.venue.latency, day.start_ns, day.end_ns)
     venue = SimulatedVenue(
@@ -170,7 +161,7 @@ def run_day(
         tape,
         venue,
     )
-    fee_model = ScheduledFees(FeeSchedule(contract, fees, config.fees), contract, units.tick_raw, units.lot_raw)
+    fee_model = ScheduledFees(FeeSchedule(contract, fees, config.fees), contract)
     started = time.perf_counter()
     net = stream_day(catalog, day, contract, maker, fee_model, config, lambda: _mid(tape), venue)
     wall = time.perf_counter() - started
@@ -238,7 +229,7 @@ def stream_day(
         if account is None:
             raise RuntimeError(f"{contract.id}: the venue kept no account")
         net = account.balance_total(currency).as_double() - config.venue.starting_balance
-        units = Units(contract)
+        units = Instrument(contract)
         for position in engine.cache.positions_open():
             lots = position.signed_qty / contract.lot
             opened = position.avg_px_open / (units.tick_raw / 1e16)
@@ -254,9 +245,9 @@ def _mid(tape: Tape) -> float:
 
 def first_price(catalog: Catalog, day: Day) -> float:
     """A price of the day, ticks: fees as a fraction of turnover become ticks by it."""
-    units = Units(catalog.contract(day))
+    units = Instrument(catalog.contract(day))
     for deltas, _ in catalog.chunks(day):
         for delta in deltas:
             if not delta.is_clear and not delta.is_delete:
-                return float(delta.order.price.raw // units.tick_raw)
+                return float(units.ticks(delta.order.price))
     raise ConfigError(f"{day.instrument} {day.date}: the recording holds no prices")

@@ -15,10 +15,11 @@ import msgspec
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import held_lot_ns
 from engine.backtest.run import Plan, make_predictor, run_day
-from engine.config import DelayConfig, FeeScenario, LatencyConfig, QueueConfig
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.fees import SCENARIOS, fees_of
+from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
+from venues.simulation.latency import DelayConfig, LatencyConfig
+from venues.simulation.queues import QueueConfig
 
 type LatencyCase = Literal["low", "measured", "high"]
 

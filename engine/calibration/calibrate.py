@@ -29,10 +29,10 @@ from engine.calibration.hypothetical_orders import (
     concatenate,
     follow,
 )
-from engine.config import CalibrateConfig, ConfigError, QueueConfig
-from market.errors import DataError
+from engine.config import CalibrateConfig
+from market.errors import ConfigError, DataError
 from venues.recordings.catalog import Catalog
-from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional
+from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueConfig
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("queue_calibration.json")

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
-from nautilus_trader.model import OrderSide
 from numpy.typing import NDArray
 
 from engine.config import CalibrateConfig
 from market.events import ASK, BID
-from market.nautilus import Units, batches
+from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.exchange import RecordedOrders
 from venues.simulation.matcher import Matcher
@@ -102,24 +101,13 @@ class L3Day(msgspec.Struct):
 
 def load(catalog: Catalog, day: Day) -> L3Day:
     """Read a day that names its orders."""
-    units = Units(catalog.contract(day))
+    decoder = Decoder(Instrument(catalog.contract(day)))
     steps: list[_Step] = []
     for deltas, trades in catalog.chunks(day):
         for update in batches(deltas):
-            rows, owners, clear = [], [], False
-            for delta in update.deltas:
-                if delta.is_clear:
-                    clear = True
-                    continue
-                order = delta.order
-                size = 0 if delta.is_delete else order.size.raw // units.lot_raw
-                rows.append((BID if order.side == OrderSide.BUY else ASK, order.price.raw // units.tick_raw, size))
-                owners.append(order.order_id)
-            steps.append((update.ts_init, update.ts_event, rows, owners, clear))
-        for trade in trades:
-            aggressor = {"BUY": 1, "SELL": 2}.get(trade.aggressor_side.name, 0)
-            price, lots = trade.price.raw // units.tick_raw, trade.size.raw // units.lot_raw
-            steps.append((trade.ts_init, trade.ts_event, price, lots, aggressor))
+            rows, clear = decoder.levels(update)
+            steps.append((update.ts_init, update.ts_event, rows, owners(update), clear))
+        steps += [(trade.ts_init, trade.ts_event, *decoder.trade(trade)) for trade in trades]
     steps.sort(key=lambda step: step[0])
     return L3Day(day, steps)
 

@@ -23,11 +23,11 @@ from engine.backtest.run_recorder import Fill
 from engine.backtest.sensitivity import LATENCIES, Cell, grid
 from engine.calibration import calibrate as calibration
 from engine.cli import console
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.reports.summary import summarise
 from engine.runs import final_name, run_folder, write_json
 from market.contracts import ContractTable
-from market.errors import DataError
+from market.errors import ConfigError, DataError
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import Imported, import_events, import_recording
 from venues.recordings.loaders import LOADERS, recordings

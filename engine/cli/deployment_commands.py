@@ -11,10 +11,11 @@ import click
 import msgspec
 
 from engine.cli import console
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.deployment import Act, Lineup, Request, Trial
 from engine.live.safety.state import StateFolder
+from market.errors import ConfigError
 
 _ANSWER_S = 30.0
 

@@ -17,11 +17,10 @@ import click
 import msgspec
 
 from engine.backtest import select
-from engine.backtest.run import make_instrument
 from engine.calibration import calibrate as calibration
 from engine.cli import console
 from engine.cli.commands import finish, open_catalog, plan_backtest, show_summary
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.deployment.deployment import read_lineup
 from engine.live.errors import Exit, HaltedError
 from engine.live.records import journal as journals
@@ -29,7 +28,8 @@ from engine.live.trading.checklist import Item
 from engine.live.trading.live_run import Report, plan_live, run_live
 from engine.runs import final_name, run_folder
 from market.contracts import ContractTable
-from strategies.feed import Decoder
+from market.errors import ConfigError
+from market.nautilus import Decoder, Instrument
 from venues.recordings.catalog import Day
 
 
@@ -211,7 +211,7 @@ def exchange(
     if replay is not None:
         catalog = open_catalog(config)
         day = select.days(catalog, replay, dates)[-1]
-        events = market.recorded(catalog, day, Decoder(make_instrument(catalog.contract(day), day.depth)))
+        events = market.recorded(catalog, day, Decoder(Instrument(catalog.contract(day), day.depth)))
     contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(market.SYMBOL)
     key, secret = f"loopback-{secrets.token_hex(4)}", secrets.token_hex(16)
     server = LoopbackBybit(market.terms_of(contract), key, secret, Decimal(str(cash)))

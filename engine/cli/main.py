@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from engine import config as configuration
-from engine.config import Config, ConfigError
-from market.errors import DataError
+from engine.config import Config
+from market.errors import ConfigError, DataError
 from models.errors import ModelError
 
 USER_ERRORS = (ConfigError, DataError, ModelError)

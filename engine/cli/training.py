@@ -14,7 +14,8 @@ import msgspec
 from engine.backtest import select
 from engine.cli import console
 from engine.cli.commands import open_catalog, record, simulate_day
-from engine.config import Config, ConfigError
+from engine.config import Config
+from market.errors import ConfigError
 from models.ensemble.artifact import Manifest
 from models.training.train_config import Kind, TeacherConfig, TrainConfig
 from venues.recordings.catalog import Catalog, Day

@@ -15,9 +15,10 @@ import msgspec
 
 from engine.backtest.run import Plan
 from engine.cli.live_commands import show_checklist
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.errors import Exit, HaltedError
 from engine.live.trading.live_run import run_live
+from market.errors import ConfigError
 from models.ensemble.predictor import Forecast, Predictor
 
 _SLOW_S = 0.08

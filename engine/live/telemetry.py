@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.deployment.deployment import Trial
 from market.contracts import Contract
+from market.errors import ConfigError
+from market.events import BID
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.maker import MarketMaker, OwnFill
-from strategies.values import BID, Ladder, Market
+from strategies.values import Ladder, Market
 
 if TYPE_CHECKING:
     from engine.live.deployment.model_manager import ModelLife

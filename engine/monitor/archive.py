@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import ConfigError
 from engine.live.records.journal import Header, Line
 from engine.runs import final_name
+from market.errors import ConfigError
 
 _PAGE = 2000
 _INDEXES = 4

@@ -18,12 +18,12 @@ import msgspec
 from aiohttp import hdrs, web
 from plotly.offline import get_plotlyjs
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.telemetry import meeting_place
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched
-from market.errors import DataError
+from market.errors import ConfigError, DataError
 
 TOKEN = "CMM_MONITOR_TOKEN"
 _STATIC = Path(__file__).parent / "static"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.safety import halt as halting
 from engine.live.safety.account import keys
 from engine.live.safety.state import StateFolder
 from engine.live.telemetry import halt_file
 from engine.monitor.hub import Watched
+from market.errors import ConfigError
 
 _WAIT_S = 25.0
 _LOOK_S = 0.05

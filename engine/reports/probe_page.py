@@ -11,8 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.cli import console
-from engine.config import ConfigError
 from engine.reports import page
+from market.errors import ConfigError
 from models.ensemble import artifact
 
 _TASK_COLOURS = {"mid": page.COLOURS[0], "spread": page.COLOURS[1], "volume": page.COLOURS[2]}

@@ -16,7 +16,7 @@ from engine.backtest.metrics import SHOWN
 from engine.backtest.run import Plan
 from engine.backtest.sensitivity import LATENCIES
 from engine.reports import page
-from strategies.values import BID
+from market.events import BID
 from venues.simulation.fees import SCENARIOS
 
 type Runs = Sequence[tuple[str, Sequence[Episode]]]

@@ -13,9 +13,8 @@ from engine.backtest.episode import Episode
 from engine.backtest.metrics import METRICS
 from engine.backtest.run import Plan
 from engine.backtest.sensitivity import Cell, Outcome, outcome, summarise_grid
-from engine.config import FeeScenario
 from models.ensemble import artifact
-from venues.simulation.fees import SCENARIOS, fees_of
+from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
 
 
 def summarise(

@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from nautilus_trader.model import OrderBookDeltas
 
 from market.contracts import Contract
 from market.events import BookUpdate, Event, Trade
-from market.nautilus import batches
-from strategies.feed import Decoder
+from market.nautilus import Decoder, batches
 from venues.loopback.bybit import LoopbackBybit
 from venues.loopback.engine import Terms
 from venues.recordings.catalog import Catalog, Day
@@ -38,15 +38,11 @@ def recorded(catalog: Catalog, day: Day, decoder: Decoder) -> Iterator[Event]:
     for deltas, trades in catalog.chunks(day):
         merged: list[Any] = [*batches(deltas), *trades]
         for event in sorted(merged, key=lambda e: e.ts_init):
-            if hasattr(event, "deltas"):
-                changes, count, clear = decoder.decode(event)
-                levels = [tuple(row) for row in changes[:count].tolist()]
-                yield BookUpdate(day.instrument, event.ts_event, event.ts_init, levels, clear)  # type: ignore[arg-type]
+            if isinstance(event, OrderBookDeltas):
+                levels, clear = decoder.levels(event)
+                yield BookUpdate(day.instrument, event.ts_event, event.ts_init, levels, clear)
             else:
-                tick, lot = decoder.tick_raw, decoder.lot_raw
-                aggressor = {"BUY": 1, "SELL": 2}.get(event.aggressor_side.name, 0)
-                price, size = event.price.raw // tick, event.size.raw // lot
-                yield Trade(day.instrument, event.ts_event, event.ts_init, price, size, aggressor)
+                yield Trade(day.instrument, event.ts_event, event.ts_init, *decoder.trade(event))
 
 
 def simulated(seed: int, lots: int = 1) -> Iterator[Event]:

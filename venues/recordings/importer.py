@@ -18,7 +18,7 @@ from market.contracts import Contract
 from market.errors import DataError
 from market.events import BookUpdate, Event, Level, OrderLevel, OrderUpdate, Trade
 from market.level_book import LevelBook, OrderBook
-from market.nautilus import DeltaMaker, instrument
+from market.nautilus import DeltaMaker, nautilus_instrument
 from market.sessions import SessionClock
 from venues.recordings.catalog import SCHEMA, Catalog, Day, Source, sha256
 from venues.recordings.loaders import LOADERS, Recording
@@ -238,7 +238,7 @@ class _DayWriter:
             lot=str(terms.lot),
             sha256=self._hash.hexdigest(),
         )
-        self._catalog.commit(day, self._folder, instrument(self._contract, self.date))
+        self._catalog.commit(day, self._folder, nautilus_instrument(self._contract, self.date))
         return day
 
     def _stamp(self, ts_recv: int) -> int:

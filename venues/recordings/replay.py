@@ -10,7 +10,7 @@ from typing import Any
 from nautilus_trader.live import DataClientConfig
 from nautilus_trader.live.clients import MarketDataClient
 
-from market.nautilus import batches, instrument
+from market.nautilus import batches, nautilus_instrument
 from venues.recordings.catalog import Catalog, Day
 
 _SECOND = 1_000_000_000
@@ -100,7 +100,7 @@ class Replay(MarketDataClient):
         self._subscribed = 0
 
     async def _connect(self) -> None:
-        self._handle_instrument(instrument(self._catalog.contract(self._day), self._day.date))
+        self._handle_instrument(nautilus_instrument(self._catalog.contract(self._day), self._day.date))
 
     async def _disconnect(self) -> None:
         pass

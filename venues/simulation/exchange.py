@@ -15,21 +15,19 @@ from typing import Any
 import numpy as np
 from nautilus_trader.execution import FillModel
 from nautilus_trader.model import (
-    AggressorSide,
     BookOrder,
     BookType,
     OrderBook,
     OrderBookDeltas,
     OrderSide,
     Price,
-    Quantity,
     TradeTick,
 )
 from numpy.typing import NDArray
 
 from market.array_book import ArrayBook, edges, take
 from market.events import BID
-from strategies.feed import Instrument
+from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.latency import CommandPath
 from venues.simulation.matcher import Matcher
 from venues.simulation.queues import Place, QueueModel
@@ -124,6 +122,7 @@ class SimulatedVenue:
         self.book = RecordedOrders() if named_orders else RecordedBook(instrument.depth)
         self.matcher = Matcher(model, self.book, snapshots) if model is not None else None
         self.instrument = instrument
+        self._decoder = Decoder(instrument)
         self._path, self._peek, self._now = path, peek, now
         self.failure: Exception | None = None
         self._events: list[Any] = []
@@ -200,25 +199,22 @@ class SimulatedVenue:
     def _on_trade(self, trade: TradeTick) -> list[Place]:
         if not self.matcher:
             return []
-        side = trade.aggressor_side
-        aggressor = 1 if side == AggressorSide.BUY else 2 if side == AggressorSide.SELL else 0
-        price, lots = trade.price.raw // self.instrument.tick_raw, trade.size.raw // self.instrument.lot_raw
-        return self.matcher.on_trade(trade.ts_init, trade.ts_event, price, lots, aggressor)
+        return self.matcher.on_trade(trade.ts_init, trade.ts_event, *self._decoder.trade(trade))
 
     def _on_deltas(self, deltas: OrderBookDeltas) -> list[Place]:
         self._path.see(deltas.ts_init, deltas.ts_event)
         changes, count, clear = self._peek(deltas)
         book = self.book
         rows = changes[:count].tolist()
-        owners: list[int] = []
+        named: list[int] = []
         if isinstance(book, RecordedOrders):
-            owners = [d.order.order_id for d in deltas.deltas if not d.is_clear]
-            book.take(rows, owners, clear)
+            named = owners(deltas)
+            book.take(rows, named, clear)
         else:
             book.apply(changes, count, clear)
         if self.matcher is None:
             return []
-        return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, owners, clear)
+        return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, named, clear)
 
 
 class QueueFills(FillModel):
@@ -252,8 +248,7 @@ class QueueFills(FillModel):
             self._venue.failure = self._venue.failure or error
             return book
         if lots:
-            unit = self._venue.instrument
-            size = Quantity.from_raw(lots * unit.lot_raw, unit.size_precision)
+            size = self._venue.instrument.quantity(lots)
             side = OrderSide.SELL if order.side == OrderSide.BUY else OrderSide.BUY
             book.add(BookOrder(side, order.price, size, 1), 0, 0, 0)
         return book

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
+from msgspec import Meta
 from nautilus_trader.execution import FeeModel
-from nautilus_trader.model import Currency, Money
+from nautilus_trader.model import Currency, Money, OrderSide
 
-from engine.config import FeeScenario, FeesConfig
 from market.contracts import Contract, Fees
-from strategies.values import BID
+from market.events import ASK, BID
+from market.nautilus import Instrument
 
+type FeeScenario = Literal["exchange", "zero", "rebate"]
 SCENARIOS: tuple[FeeScenario, ...] = ("rebate", "zero", "exchange")
 
 _YESTERDAY, _TODAY = 0, 1
+
+
+class FeesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which fees are charged.
+
+    Parameters
+    ----------
+    scenario : str
+        The contract table's, none, or a maker rebate.
+    rebate : float
+        Of the rebate scenario, fraction of turnover.
+    lock : bool
+        Where an exchange keeps long and short apart: open the other way instead of closing, where that
+        is cheaper, both legs' later closing included.
+    turnover : float
+        What counts towards the volume tier before the first fill (settlement currency).
+
+    """
+
+    scenario: FeeScenario = "exchange"
+    rebate: Annotated[float, Meta(ge=0)] = 0.00002
+    lock: bool = False
+    turnover: Annotated[float, Meta(ge=0)] = 0.0
 
 
 def fees_of(contract: Contract, scenario: FeeScenario, config: FeesConfig) -> Fees:
@@ -136,14 +162,13 @@ class ScheduledFees(FeeModel):  # type: ignore[misc]
         model: ScheduledFees = super().__new__(cls)
         return model
 
-    def __init__(self, schedule: FeeSchedule, contract: Contract, tick_raw: int, lot_raw: int) -> None:
+    def __init__(self, schedule: FeeSchedule, contract: Contract) -> None:
         self.schedule = schedule
         self._currency = Currency.from_str(contract.terms.currency)
-        self._tick_raw, self._lot_raw = tick_raw, lot_raw
+        self._instrument = Instrument(contract)
 
     def get_commission(self, order: Any, fill_quantity: Any, fill_px: Any, instrument: Any) -> Money:
-        side = 1 if order.side.name == "BUY" else 2
-        cost = self.schedule.charge(
-            side, fill_px.raw / self._tick_raw, fill_quantity.raw // self._lot_raw, order.is_post_only
-        )
+        side = BID if order.side == OrderSide.BUY else ASK
+        ticks = fill_px.raw / self._instrument.tick_raw  # Nautilus averages prices: not always a whole tick
+        cost = self.schedule.charge(side, ticks, self._instrument.lots(fill_quantity), order.is_post_only)
         return Money(cost, self._currency)

@@ -10,12 +10,52 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
-from engine.config import ConfigError, DelayConfig, LatencyConfig
+from market.errors import ConfigError
+
+
+class DelayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One leg of latency.
+
+    Parameters
+    ----------
+    kind : str
+        `constant` (ms), `quantiles` (drawn from quantiles_ms), `series` (file: a CSV of ts_ns, ms),
+        `measured` (file: a backtest's run folder, whose decision times are drawn from) or `recorded`
+        (the feed's own: arrival minus exchange time in the recording).
+    ms : float
+    quantiles_ms : list[float]
+        At evenly spaced probabilities from 0 to 1, rising.
+    file : str, optional
+
+    """
+
+    kind: Literal["constant", "quantiles", "series", "measured", "recorded"] = "constant"
+    ms: Annotated[float, Meta(ge=0)] = 0.0
+    quantiles_ms: list[Annotated[float, Meta(ge=0)]] = []
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "quantiles" and (
+            len(self.quantiles_ms) < 2 or sorted(self.quantiles_ms) != list(self.quantiles_ms)
+        ):
+            raise ValueError("kind quantiles needs quantiles_ms: two or more rising latencies")
+        if self.kind in ("series", "measured") and self.file is None:
+            raise ValueError(f"kind {self.kind} needs file: a CSV of ts_ns, ms, or a backtest's run folder")
+
+
+class LatencyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command's way: our decision, the order to the venue, and the feed by which the recording lags it."""
+
+    decision: DelayConfig = DelayConfig(ms=0.1)
+    order: DelayConfig = DelayConfig(ms=2.0)
+    feed: DelayConfig = DelayConfig()
+    seed: int = 5
 
 
 class Delay(Protocol):

@@ -19,7 +19,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
+
+import msgspec
+
+
+class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where our orders stand in their queues.
+
+    Parameters
+    ----------
+    model : str
+        `calibrated` (as `cmm calibrate` fitted it to this instrument on earlier days, else as shipped),
+        `pessimistic`, `optimistic`, `proportional`, `power` (n, bias), `fifo` (recordings that name
+        orders) or `nautilus` (NautilusTrader's own).
+    n, bias : float
+        Of `power`.
+    file : str, optional
+        A calibration to use, instead of the one found.
+
+    """
+
+    model: Literal["calibrated", "pessimistic", "optimistic", "proportional", "power", "fifo", "nautilus"] = (
+        "calibrated"
+    )
+    n: float = 1.0
+    bias: float = 0.0
+    file: str | None = None
+
 
 FOREVER: Final = 1 << 62
 _EARLY_KEPT = 16

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from engine.backtest.run import Plan
-from engine.config import ConfigError
 from engine.live.safety.state import is_alive, read_whole, write_whole
+from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.drift import Comparison
 

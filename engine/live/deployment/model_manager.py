@@ -21,10 +21,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
 from engine.live.records.journal import Journal
+from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.drift import FeatureRange, Paired
 from models.ensemble.predictor import Forecast, Predictor

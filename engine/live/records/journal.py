@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backtest.run import Plan, make_quoter
-from engine.config import Config, ConfigError
+from engine.config import Config
 from market.contracts import Contract, ContractTable
+from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.decision import Decider, Decision, Inputs

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import ConfigError
 from market.contracts import Contract
-from strategies.values import BID
+from market.errors import ConfigError
+from market.events import BID
 from venues.live.account_client import VenueFill
 
 _SCHEMA = """

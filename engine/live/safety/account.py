@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import aiohttp
 
-from engine.config import ConfigError, LiveConfig
+from engine.config import LiveConfig
 from engine.live.records.store import Store
 from market.contracts import Contract
+from market.errors import ConfigError
 from venues.live.account_client import Desk, DeskError, VenueFill
 from venues.live.adapters_config import urls
 from venues.live.bybit import FLATTEN, BybitDesk

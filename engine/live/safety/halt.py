@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.errors import Exit
 from engine.live.safety.account import Wound, cancel_everything, flatten, keys, make_desk
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import StateFolder
 from market.contracts import ContractTable
+from market.errors import ConfigError
 from venues.live.account_client import DeskError
 
 _TRADER_S = 20.0

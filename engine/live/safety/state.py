@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config
+from market.errors import ConfigError
 
 
 class Latch(msgspec.Struct):

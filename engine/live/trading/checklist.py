@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config
 from engine.live.deployment.deployment import Lineup
 from engine.live.records.store import Store
 from engine.live.safety.account import cancel_everything, recover_fills
 from market.contracts import Contract
+from market.errors import ConfigError
 from models.ensemble import artifact
 from venues.live.account_client import Desk
 from venues.live.adapters_config import COMMANDS_PER_S

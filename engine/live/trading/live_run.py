@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from engine.backtest.run import Plan, make_predictor
-from engine.config import SHIPPED, Config, ConfigError
+from engine.config import SHIPPED, Config
 from engine.live.deployment.deployment import begin
 from engine.live.errors import Exit, HaltedError
 from engine.live.records.store import Store
@@ -26,6 +26,7 @@ from engine.live.trading import checklist
 from engine.live.trading.node import make_builder
 from engine.live.trading.trader import Trader, latch
 from market.contracts import Contract, ContractTable
+from market.errors import ConfigError
 from models.ensemble.predictor import Predictor
 from venues.live.account_client import DeskError
 from venues.live.adapters import add_bybit_execution, add_public_data

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from engine.backtest.disposal import collected
 from engine.backtest.episode import Episode
-from engine.backtest.run import Plan, first_price, make_instrument, make_predictor, make_queue, make_quoter
+from engine.backtest.run import Plan, first_price, make_predictor, make_queue, make_quoter
 from engine.backtest.run_recorder import Tape
 from engine.calibration import calibrate as calibration
-from engine.config import ConfigError, QueueConfig
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.model_manager import ModelLife
 from engine.live.records.journal import Journal, header_of
@@ -27,11 +26,13 @@ from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper, data_factory, execution_factory, make_builder
 from engine.live.trading.paper_venue import PaperConfig, PaperVenue
 from market.contracts import Contract
+from market.errors import ConfigError
 from market.events import ASK, BID
+from market.nautilus import Decoder, Instrument
 from market.sessions import SessionClock
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.decision import Decision, Inputs
-from strategies.feed import Decoder, Feed
+from strategies.feature_stream import FeatureStream
 from strategies.maker import MakerConfig, MarketMaker, OwnFill
 from strategies.quoters import CmmQuoter
 from strategies.values import Ladder, Market
@@ -42,6 +43,7 @@ from venues.recordings.replay import Replay, ReplayClock, ReplayConfig
 from venues.simulation.exchange import SimulatedVenue
 from venues.simulation.fees import FeeSchedule, fees_of
 from venues.simulation.latency import CommandPath
+from venues.simulation.queues import QueueConfig
 
 type Progress = Callable[[dt.date, float], None]
 
@@ -125,10 +127,10 @@ class Paper:
         self._schedule = FeeSchedule(contract, fees, config.fees)
         self._path = CommandPath(config.venue.latency, *span)
         depth = day.depth if day is not None else _LIVE_DEPTH
-        instrument = make_instrument(contract, depth)
+        instrument = Instrument(contract, depth)
         snapshots = day is not None and traits(day.format).snapshots
         self._simulated = SimulatedVenue(
-            make_queue(queue, day), instrument, self._path, Decoder(instrument).decode, self.now, snapshots,
+            make_queue(queue, day), instrument, self._path, Decoder(instrument).book, self.now, snapshots,
             queue.model == "fifo",
         )  # fmt: skip
         lineup = None
@@ -158,7 +160,7 @@ class Paper:
                 contract.worth, contract.turnover, is_live=day is None,
             ),
             instrument,
-            Feed(instrument, predictor.manifest.spec if predictor is not None else config.features),
+            FeatureStream(instrument, predictor.manifest.spec if predictor is not None else config.features),
             self._quoter,
             predictor,
             self._recorder,

@@ -18,7 +18,6 @@ from nautilus_trader.model import (
     Money,
     OmsType,
     OrderSide,
-    Quantity,
     TradeId,
     TradeTick,
     Venue,
@@ -27,8 +26,8 @@ from nautilus_trader.model import (
 
 from market.contracts import Contract
 from market.events import ASK, BID
-from market.nautilus import Units
-from strategies.ledger import Ledger
+from market.ledger import Ledger
+from market.nautilus import Instrument
 from venues.simulation.exchange import SimulatedVenue
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
@@ -79,7 +78,7 @@ class PaperVenue(ExecutionClient):
         assert simulated.matcher is not None
         self._simulated, self._matcher, self._path = simulated, simulated.matcher, path
         self._contract, self._fees, self._balance, self._now = contract, fees, balance, now
-        self._units = Units(contract)
+        self._units = Instrument(contract)
         self._currency = Currency.from_str(contract.terms.currency)
         self._is_paced = is_paced
         self._due: deque[tuple[int, str, Any]] = deque()
@@ -176,7 +175,7 @@ class PaperVenue(ExecutionClient):
         key = command.client_order_id
         order = self._order(key)
         side = BID if order.side == OrderSide.BUY else ASK
-        price = order.price.raw // self._units.tick_raw
+        price = self._units.ticks(order.price)
         best = self._simulated.book.best(ASK if side == BID else BID)
         if best and (price >= best if side == BID else price <= best):
             self._tell(self.generate_order_rejected, order, "POST_ONLY_WOULD_TAKE", at, True)
@@ -185,7 +184,7 @@ class PaperVenue(ExecutionClient):
         self._venue_ids[key] = VenueOrderId(f"P-{self._accepted}")
         self._open[key] = order
         self._tell(self.generate_order_accepted, order, self._venue_ids[key], at)
-        self._matcher.place(key, side, price, order.quantity.raw // self._units.lot_raw, at)
+        self._matcher.place(key, side, price, self._units.lots(order.quantity), at)
 
     def _modify(self, command: Any, at: int) -> None:
         key = command.client_order_id
@@ -193,8 +192,8 @@ class PaperVenue(ExecutionClient):
         if key not in self._open or place is None:
             return  # it has filled: the fill says so
         order = self._order(key)
-        done = order.quantity.raw // self._units.lot_raw - place.left
-        left = command.quantity.raw // self._units.lot_raw - done
+        done = self._units.lots(order.quantity) - place.left
+        left = self._units.lots(command.quantity) - done
         if left <= 0:
             self._leave(key, at)
             return
@@ -230,7 +229,7 @@ class PaperVenue(ExecutionClient):
             del self._venue_ids[key]
         self._tell(
             self.generate_order_filled, order, venue_id, None, TradeId(f"P-{self._trades}"),
-            Quantity.from_raw(lots * self._units.lot_raw, self._units.size_precision), self._units.price(price),
+            self._units.quantity(lots), self._units.price(price),
             self._currency, commission, LiquiditySide.MAKER, at,
         )  # fmt: skip
 

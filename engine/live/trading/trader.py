@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backtest.run import Plan, make_instrument, make_quoter
+from engine.backtest.run import Plan, make_quoter
 from engine.live.deployment.deployment import Lineup, Member
 from engine.live.deployment.model_manager import ModelLife
 from engine.live.records.journal import Journal, header_of
@@ -21,12 +21,13 @@ from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper
 from market.contracts import Contract
+from market.ledger import Ledger
+from market.nautilus import Instrument
 from market.sessions import SessionClock
 from models.ensemble import artifact
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.decision import Decision, Inputs
-from strategies.feed import Feed
-from strategies.ledger import Ledger
+from strategies.feature_stream import FeatureStream
 from strategies.maker import MakerConfig, MarketMaker, OwnFill
 from strategies.values import Action, Ladder, Market
 from venues.simulation.fees import FeeSchedule, fees_of
@@ -94,7 +95,7 @@ class Trader:
         if self._day is not None and self._day.date != str(self._sessions.trading_day(now_ns)):
             self._day = None
         ledger = Ledger(contract.worth, position, float(totals.flow), self._day.base if self._day is not None else 0.0)
-        instrument = make_instrument(contract, _DEPTH)
+        instrument = Instrument(contract, _DEPTH)
         adapter = getattr(config.adapters, config.live.venue)
         guard = config.guard
         if guard.data.sequence == "ignore":
@@ -106,7 +107,7 @@ class Trader:
                 contract.worth, contract.turnover, config.live.answer_s, is_live=True,
             ),
             instrument,
-            Feed(instrument, predictor.manifest.spec if predictor is not None else config.features),
+            FeatureStream(instrument, predictor.manifest.spec if predictor is not None else config.features),
             make_quoter(plan, break_even),
             predictor,
             self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from strategies.values import BID
+from market.events import BID
 
 
 class Ledger:
