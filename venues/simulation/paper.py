@@ -1,4 +1,4 @@
-"""The paper venue: a Nautilus execution client that hosts the backtest's matcher, queue models, delays and fees."""
+"""The paper exchange: a Nautilus execution client that hosts the simulated exchange of backtests."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ from market.contracts import Contract
 from market.events import ASK, BID
 from market.ledger import Ledger
 from market.nautilus import Instrument
-from venues.simulation.exchange import SimulatedVenue
+from venues.gateway import DirectGateway
+from venues.simulation.exchange import SimulatedExchange
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
 
 
-class PaperConfig(ExecutionClientConfig):
+class PaperClientConfig(ExecutionClientConfig):
     """Of the paper venue; it has no settings of Nautilus' own."""
 
 
-class PaperVenue(ExecutionClient):
+class PaperExchange(ExecutionClient):
     """Takes orders as a venue would: after a delay, post-only, in queues that the market works off.
 
     Parameters
     ----------
-    simulated : SimulatedVenue
-        Matcher and book; its link to a maker is not used, commands come through Nautilus.
-    path : CommandPath
-        How long commands take.
+    exchange : SimulatedExchange
+        With a queue model.
     contract : Contract
-    fees : FeeSchedule
     balance : float
     now : callable
         The market's time, ns.
@@ -59,12 +57,11 @@ class PaperVenue(ExecutionClient):
 
     def __init__(
         self,
-        simulated: SimulatedVenue,
-        path: CommandPath,
+        exchange: SimulatedExchange,
         contract: Contract,
-        fees: FeeSchedule,
         balance: float,
         now: Callable[[], int],
+        *,
         is_paced: bool,
         **client: Any,
     ) -> None:
@@ -75,15 +72,13 @@ class PaperVenue(ExecutionClient):
             oms_type=OmsType.NETTING,
             **client,
         )
-        assert simulated.matcher is not None
-        self._simulated, self._matcher, self._path = simulated, simulated.matcher, path
-        self._contract, self._fees, self._balance, self._now = contract, fees, balance, now
-        self._units = Instrument(contract)
+        assert exchange.matcher is not None
+        self._exchange, self._matcher, self._units = exchange, exchange.matcher, exchange.instrument
+        self._balance, self._now = balance, now
         self._currency = Currency.from_str(contract.terms.currency)
         self._is_paced = is_paced
         self._due: deque[tuple[int, str, Any]] = deque()
-        self._held: list[Any] = []  # cancels that wait for the end of an interval
-        self._ended: list[Any] = []  # and those whose interval is over
+        self._ended: list[Any] = []  # cancels whose interval is over
         self._open: dict[Any, Any] = {}
         self._venue_ids: dict[Any, VenueOrderId] = {}
         self._accepted = self._trades = 0
@@ -109,12 +104,12 @@ class PaperVenue(ExecutionClient):
         """The market moves; what arrived before that is done first."""
         try:
             self._work_off(event.ts_init)
-            for place in self._simulated.see(event):
-                lots = self._matcher.claim(place.key)
+            for place in self._exchange.see(event):
+                lots = self._exchange.claim(place.key)
                 if lots:
                     self._fill(place.key, place.price, lots, event.ts_init)
             if not isinstance(event, TradeTick):  # a snapshot ends the interval that its trades came before
-                self._ended, self._held = self._held, []
+                self._ended = self._exchange.end_interval()
         except Exception as error:  # Nautilus would swallow it
             self.failure = self.failure or error
 
@@ -169,22 +164,21 @@ class PaperVenue(ExecutionClient):
 
     def _send(self, kind: str, command: Any) -> None:
         self.received += 1
-        self._due.append((self._path.arrival_ns(self._now()), kind, command))
+        self._due.append((self._exchange.arrival_ns(self._now()), kind, command))
 
     def _take(self, command: Any, at: int) -> None:
         key = command.client_order_id
         order = self._order(key)
         side = BID if order.side == OrderSide.BUY else ASK
         price = self._units.ticks(order.price)
-        best = self._simulated.book.best(ASK if side == BID else BID)
-        if best and (price >= best if side == BID else price <= best):
+        if self._exchange.would_take(side, price):
             self._tell(self.generate_order_rejected, order, "POST_ONLY_WOULD_TAKE", at, True)
             return
         self._accepted += 1
         self._venue_ids[key] = VenueOrderId(f"P-{self._accepted}")
         self._open[key] = order
         self._tell(self.generate_order_accepted, order, self._venue_ids[key], at)
-        self._matcher.place(key, side, price, self._units.lots(order.quantity), at)
+        self._exchange.rest(key, side, price, self._units.lots(order.quantity), at)
 
     def _modify(self, command: Any, at: int) -> None:
         key = command.client_order_id
@@ -197,7 +191,7 @@ class PaperVenue(ExecutionClient):
         if left <= 0:
             self._leave(key, at)
             return
-        self._matcher.resize(key, left)
+        self._exchange.resize(key, left)
         self._tell(
             self.generate_order_updated, order, self._venue_ids[key], command.quantity, order.price, None, None, at
         )
@@ -205,22 +199,19 @@ class PaperVenue(ExecutionClient):
     def _leave(self, key: Any, at: int) -> None:
         if key not in self._open:
             return
-        if self._simulated.snapshots:
-            self._matcher.leave(key, at)
-            self._held.append(key)
-        else:
+        if self._exchange.cancel(key, at):
             self._cancelled(key, at)
 
     def _cancelled(self, key: Any, at: int) -> None:
         if self._open.pop(key, None) is None:
             return
-        self._matcher.remove(key)
+        self._exchange.remove(key)
         self._tell(self.generate_order_canceled, self._order(key), self._venue_ids.pop(key), at)
 
     def _fill(self, key: Any, price: int, lots: int, at: int) -> None:
         order = self._order(key)
         side = BID if order.side == OrderSide.BUY else ASK
-        commission = Money(self._fees.charge(side, price, lots, True), self._currency)
+        commission = Money(self._exchange.fees.charge(side, price, lots, True), self._currency)
         self.ledger.on_fill(side, price, lots, commission.as_double())
         self._trades += 1
         venue_id = self._venue_ids[key]
@@ -256,3 +247,17 @@ class PaperVenue(ExecutionClient):
 
     async def _generate_position_status_reports(self, command: Any) -> list[Any]:
         return []
+
+
+class PaperGateway(DirectGateway):
+    """The direct way to a paper exchange that trades on live data: the exchange sees each event before the maker does."""
+
+    def __init__(self, instrument: Instrument, market: Callable[[Any], None]) -> None:
+        super().__init__(instrument)
+        self._market = market
+
+    def before_trade(self, trade: TradeTick) -> None:
+        self._market(trade)
+
+    def before_book(self, deltas: OrderBookDeltas) -> None:
+        self._market(deltas)

@@ -1,0 +1,215 @@
+"""The maker's orders: what it asks of the exchange, and what the exchange answers, kept in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from nautilus_trader.model import (
+    ClientOrderId,
+    LimitOrder,
+    LiquiditySide,
+    OrderCancelRejected,
+    OrderFilled,
+    OrderModifyRejected,
+    OrderSide,
+    OrderUpdated,
+)
+
+from market.array_book import ArrayBook
+from market.events import ASK, BID
+from market.ledger import Ledger
+from market.nautilus import Instrument
+from strategies.fill_policy import FillPolicy
+from strategies.gateway import OrderGateway
+from strategies.guard import MessageBudget
+from strategies.observer import Observer, OwnFill
+from strategies.trading_state import Reason
+from strategies.values import Action, Kind
+from strategies.working import Order, State, WorkingOrders
+
+type Known = Callable[[ClientOrderId], LimitOrder | None]
+"""What Nautilus knows of an order."""
+
+
+class Touchable(NamedTuple):
+    """Orders that a decision may change, by side, in the order in which its actions index them."""
+
+    bids: list[Order]
+    asks: list[Order]
+
+
+class OrderManager:
+    """Sends actions through a gateway and follows each order to its end.
+
+    Parameters
+    ----------
+    gateway : OrderGateway
+    instrument : Instrument
+    book : ArrayBook
+        As the feed shows it: an order beyond its depth joins a queue that nobody sees.
+    known : callable
+        What Nautilus knows of an order, None where it knows nothing.
+    fills : FillPolicy
+    budget : MessageBudget
+    ledger : Ledger
+    observer : Observer
+    counts : Counter
+
+    """
+
+    def __init__(
+        self,
+        gateway: OrderGateway,
+        instrument: Instrument,
+        book: ArrayBook,
+        known: Known,
+        *,
+        fills: FillPolicy,
+        budget: MessageBudget,
+        ledger: Ledger,
+        observer: Observer,
+        counts: Counter[str],
+    ) -> None:
+        self.working = WorkingOrders()
+        self.working.exposure.position = ledger.position
+        self.answers = 0
+        """Events about our orders, as they came in."""
+        self.ledger = ledger
+        self._gateway, self._instrument, self._book, self._known = gateway, instrument, book, known
+        self._fills, self._budget, self._observer, self._counts = fills, budget, observer, counts
+
+    # ── actions ───────────────────────────────────────────────────────────────────────────────
+
+    def touchable(self) -> Touchable:
+        """The orders that stand or are about to, and have no change under way."""
+        return Touchable(self.working.touchable(BID), self.working.touchable(ASK))
+
+    def execute(self, ts_ns: int, actions: list[Action], orders: Touchable, now_ns: int) -> None:
+        """Carry out a decision's actions; they leave together."""
+        for action in actions:
+            side = orders.bids if action.side == BID else orders.asks
+            self._execute(action, side[action.order] if action.order >= 0 else None, now_ns)
+        if actions:
+            self._send(ts_ns, actions)
+
+    def pull(self, reason: Reason, now_ns: int) -> None:
+        """Cancel everything that is not yet being cancelled."""
+        if self._cancel([o for o in self.working.all() if o.state <= State.RESTING], now_ns):
+            self._counts[f"pulled_{reason}"] += 1
+
+    def pull_side(self, side: int, now_ns: int) -> None:
+        """Cancel one side's orders."""
+        self._cancel(self.working.touchable(side), now_ns)
+
+    def _cancel(self, orders: Sequence[Order], now_ns: int) -> bool:
+        actions = [Action(Kind.CANCEL, order.side, order.price, 0, 0) for order in orders]
+        for action, order in zip(actions, orders, strict=True):
+            self._execute(action, order, now_ns)
+        if actions:
+            self._send(now_ns, actions)
+        return bool(actions)
+
+    def _execute(self, action: Action, order: Order | None, now_ns: int) -> None:
+        self._counts[f"action_{action.kind.name.lower()}"] += 1
+        if action.kind == Kind.PLACE:
+            key = self._gateway.submit(action.side, action.price, action.size)
+            self.working.sent(key, action.side, action.price, action.size, self._is_blind(action), now_ns)
+        elif order is not None and action.kind == Kind.AMEND:
+            order.state, order.since_ns = State.CHANGING, now_ns
+            self._gateway.amend(order.key, order.filled + action.size)
+        elif order is not None:
+            order.state, order.since_ns = State.CANCELLING, now_ns
+            self._gateway.cancel(order.key)
+
+    def _send(self, ts_ns: int, actions: list[Action]) -> None:
+        self._observer.on_actions(ts_ns, actions)
+        self._budget.spend(len(actions))
+        self._gateway.flush()
+
+    def _is_blind(self, action: Action) -> bool:
+        """Whether the feed shows nothing at this price: beyond the levels it can show."""
+        depth = self._instrument.depth
+        if not depth:
+            return False
+        worst = self._book.worst_shown(action.side, depth)
+        if worst is None:
+            return not self._book.count[action.side - 1]
+        return action.price < worst if action.side == BID else action.price > worst
+
+    # ── answers ───────────────────────────────────────────────────────────────────────────────
+
+    def accepted(self, key: ClientOrderId) -> None:
+        """An order rests."""
+        self.answers += 1
+        self.working.accepted(key)
+        order = self.working.get(key)
+        if order is not None:
+            self._gateway.on_accepted(key, order.side, order.price, order.left)
+
+    def refused(self, key: ClientOrderId, kind: str) -> None:
+        """An order was refused, by the venue (`rejected`) or before it got there (`denied`)."""
+        self._counts[kind] += 1
+        self.ended(key)
+
+    def ended(self, key: ClientOrderId) -> None:
+        """An order is gone: cancelled, refused or expired."""
+        self.answers += 1
+        self._close(key)
+
+    def amended(self, event: OrderUpdated | OrderModifyRejected) -> None:
+        """An amendment was carried out or refused; what holds is what Nautilus knows of the order now."""
+        self.answers += 1
+        key = event.client_order_id
+        known = self._known(key)
+        if known is None:
+            return
+        left = 0 if known.is_closed else self._instrument.lots(known.leaves_qty)
+        self.working.resized(key, left)
+        self._gateway.on_amended(key, left)
+
+    def cancel_refused(self, event: OrderCancelRejected) -> None:
+        """The order may have filled meanwhile: what holds is its status, not the answer."""
+        self.answers += 1
+        order, known = self.working.get(event.client_order_id), self._known(event.client_order_id)
+        if order is None or known is None or known.is_closed:
+            self._close(event.client_order_id)
+        else:  # one that is on its way cannot be cancelled yet, and may still come to rest
+            order.state = State.RESTING if known.is_open else State.SENT
+
+    def filled(self, event: OrderFilled) -> OwnFill | None:
+        """Count a fill; None where it had been told before.
+
+        Raises
+        ------
+        RuntimeError
+            In a simulation: an order that is not working was filled.
+
+        """
+        self.answers += 1
+        lots, trade, key = self._instrument.lots(event.last_qty), str(event.trade_id), event.client_order_id
+        if self._fills.is_repeated(trade):
+            self._counts["repeated_fills"] += 1
+            return None
+        order = self.working.filled(key, lots)
+        if order is not None:
+            side, blind = order.side, order.blind
+        else:
+            self._fills.allow_unknown(str(key), lots)
+            self._counts["late_fills"] += 1
+            side, blind = (BID if event.order_side == OrderSide.BUY else ASK), False
+            self.working.exposure.position += lots if side == BID else -lots
+        commission = event.commission.as_decimal() if event.commission is not None else Decimal(0)
+        price = self._instrument.ticks(event.last_px)
+        self._counts["fills"] += 1
+        self.ledger.on_fill(side, price, lots, float(commission))
+        is_maker = event.liquidity_side == LiquiditySide.MAKER
+        fill = OwnFill(event.ts_event, side, price, lots, is_maker, blind, commission, trade, str(key))
+        self._observer.on_fill(fill)
+        return fill
+
+    def _close(self, key: ClientOrderId) -> None:
+        self.working.gone(key)
+        self._gateway.on_closed(key)
