@@ -110,7 +110,7 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
     [
         pytest.param(SimulatedVenue, "delivered", id="on_trade"),
         pytest.param(QueueModel, "traded", id="fill model"),
-        pytest.param(MarketMaker, "_in_session", id="timer"),
+        pytest.param(MarketMaker, "is_open", id="timer"),
         pytest.param(Tape, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),
         pytest.param(WorkingOrders, "gone", id="on_order_canceled"),

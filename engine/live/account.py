@@ -16,6 +16,7 @@ from venues.bybit import FLATTEN, BybitDesk
 from venues.contracts import Contract
 from venues.desk import Desk, DeskError, VenueFill
 
+NO_MID = "the position is not closed: without a sound book there is no price to close it at"
 _OVERLAP_NS = 600_000_000_000
 _CLOCKS_NS = 1_000_000_000  # the venue's clock may be behind ours
 _QUIET = 2  # looks in a row at which nothing rests

@@ -22,6 +22,7 @@ from engine.episode import Episode
 from engine.fees import FeeSchedule, fees_of
 from engine.latency import CommandPath
 from engine.live import lineup as lineups
+from engine.live.data_alarm import DataAlarm
 from engine.live.journal import Journal, header_of
 from engine.live.model_life import ModelLife
 from engine.live.node import Stopper, data_factory, execution_factory, make_builder
@@ -181,6 +182,7 @@ class Paper:
             self._start(price)
         else:
             self.maker.standby = "no_mark"
+        self._data_alarm = DataAlarm(contract.id, config.live.data_alarm_s, _say)
         self._balance = config.venue.starting_balance
         self.venue: PaperVenue | None = None
         self.failure: Exception | None = None
@@ -252,6 +254,9 @@ class Paper:
     def _upkeep(self) -> None:
         if self._recorder.models is not None and self._is_priced:
             self._recorder.models.upkeep()
+        if not self.maker.halted:
+            now = self.now()
+            self._data_alarm.look(self.maker.problem if self.maker.is_open(now) else "", now, now)
         if self.telemetry is not None:
             if not self.maker.halted and self.telemetry.asks_to_halt():
                 self.maker.halt("operator")
