@@ -148,6 +148,8 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Between the trader's mid price and the one that the venue answers with: a book gone wrong unseen.
     unreachable_s : float
         The venue's silence that halts.
+    data_alarm_s : float
+        An alarm goes out when market data keep quotes from the market for so long (`guard.data`).
     dead_man_s : int
         The venue cancels everything when the watchdog's connection is down for so long; 0: not used.
     flatten : FlattenConfig
@@ -178,6 +180,7 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audits: Annotated[int, Meta(ge=1)] = 4
     max_mid_drift_bps: Annotated[float, Meta(gt=0)] = 50.0
     unreachable_s: Annotated[float, Meta(gt=0)] = 5.0
+    data_alarm_s: Annotated[float, Meta(gt=0)] = 5.0
     dead_man_s: Annotated[int, Meta(ge=0, le=300)] = 10
     flatten: FlattenConfig = FlattenConfig()
     watchdog: Literal["own", "service"] = "own"

@@ -7,10 +7,39 @@ row 0 are bids in rising order, row 1 asks in falling order.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 from numba import njit
 
 CAPACITY = 8192
+
+
+class BookState(IntEnum):
+    """Whether a book can be quoted on, by its best prices alone; every judgement of it is made by `state_of`."""
+
+    SOUND = 0
+    """Two sides, best bid below best ask."""
+    ONE_SIDED = 1
+    """Bids or asks only, as at a price limit."""
+    CROSSED = 2
+    """Best bid at or above best ask."""
+    EMPTY = 3
+
+
+# numba takes plain numbers for constants
+_SOUND, _ONE_SIDED, _CROSSED, _EMPTY = (int(state) for state in BookState)
+
+
+@njit(cache=True)
+def state_of(price, count):  # type: ignore[no-untyped-def]
+    """The number of the `BookState` that a book is in."""
+    bids, asks = count[0], count[1]
+    if bids == 0 and asks == 0:
+        return _EMPTY
+    if bids == 0 or asks == 0:
+        return _ONE_SIDED
+    return _CROSSED if price[0, bids - 1] >= price[1, asks - 1] else _SOUND
 
 
 @njit(cache=True)

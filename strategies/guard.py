@@ -13,10 +13,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from market.array_book import BookState
 from market.events import ASK, BID
 from models.ensemble.predictor import Forecast
 
 _NS = 1_000_000_000
+_CROSSED_NS = 2 * _NS  # a venue uncrosses its book at once: what stays crossed is a level whose removal was lost
+_PROBLEMS = tuple("" if state is BookState.SOUND else state.name.lower() for state in BookState)
 
 type Positive = Annotated[float, Meta(gt=0)]
 type Share = Annotated[float, Meta(ge=0, le=1)]
@@ -30,7 +33,11 @@ class DataGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stale_s : float
         Quotes are pulled after this long without an update.
     max_lag_ms : float, optional
-        And while updates arrive this much later than the fastest one so far did.
+        And while updates arrive this much later than the fastest one of the last `lag_window_s` did.
+    lag_window_s : float
+        The two clocks differ by what nobody knows, so that only a change of the lag can be seen, and
+        within this window: one wrong time stamp, or a clock that was set, costs as long of quoting. A lag
+        that lasts longer becomes what is measured against; nothing tells it from a clock that was set.
     healthy_s : float
         How long all has to be well before quoting again.
     sequence : str
@@ -41,6 +48,7 @@ class DataGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     stale_s: Positive = 5.0
     max_lag_ms: Positive | None = None
+    lag_window_s: Positive = 60.0
     healthy_s: Annotated[float, Meta(ge=0)] = 1.0
     sequence: Literal["contiguous", "rising", "ignore"] = "ignore"
 
@@ -108,17 +116,39 @@ class GuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fills: FillGuardConfig = FillGuardConfig()
 
 
+class RollingMinimum:
+    """The least of what came within a window; remembers what may still become it, in rising order."""
+
+    def __init__(self, window_ns: int) -> None:
+        self._window_ns = window_ns
+        self._kept: deque[tuple[int, int]] = deque()
+
+    def add(self, ts_ns: int, value: int) -> int:
+        """Take a value; return the least of the window that ends now."""
+        kept = self._kept
+        if kept and ts_ns < kept[-1][0]:  # our clock was set back: what came before is of another time
+            kept.clear()
+        while kept and kept[-1][1] >= value:
+            kept.pop()
+        kept.append((ts_ns, value))
+        while kept[0][0] < ts_ns - self._window_ns:
+            kept.popleft()
+        return kept[0][1]
+
+
 class DataGuard:
     """Whether the book can be quoted on.
 
-    Remembers the last update, its sequence number, the least lag and since when all has been well.
+    Remembers the last update, its sequence number, the least lag of a window, since when the book is
+    crossed and since when all has been well. A clock that is set back begins these anew.
     """
 
     def __init__(self, config: DataGuardConfig) -> None:
         self._c = config
         self._lag_ns = config.max_lag_ms * 1e6 if config.max_lag_ms is not None else float("inf")
-        self._least: int | None = None
+        self._least = RollingMinimum(round(config.lag_window_s * _NS))
         self._last_ns = 0
+        self._crossed_ns = 0
         self._sequence: int | None = None
         self._gap = False
         self._ill_since: str = ""
@@ -127,32 +157,26 @@ class DataGuard:
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether updates were lost: the book is wrong until it is sent whole."""
-        return self._gap
+        """Whether updates were lost, by their numbers or by a book that stays crossed: it is wrong until sent whole."""
+        return self._gap or (self._crossed_ns != 0 and self._last_ns - self._crossed_ns > _CROSSED_NS)
 
-    def on_book(self, ts_ns: int, ts_event: int, sequence: int, clear: bool, bid: int, ask: int) -> str:
-        """Take a book update, with best prices in ticks (0 for an empty side); return what is wrong, or ''."""
+    def on_book(self, ts_ns: int, ts_event: int, sequence: int, clear: bool, state: BookState) -> str:
+        """Take a book update and what the book is after it; return what is wrong, or ''."""
         lag = ts_ns - ts_event
-        if self._least is None or lag < self._least:
-            self._least = lag
-        self.lag_ns = lag - self._least
+        self.lag_ns = lag - self._least.add(ts_ns, lag)
         if self._c.sequence != "ignore":
             self._follow(sequence, clear)
         self._last_ns = ts_ns
+        self._crossed_ns = 0 if state != BookState.CROSSED else min(self._crossed_ns or ts_ns, ts_ns)
         if self._gap:
-            problem = "gap"
-        elif not bid or not ask:
-            problem = "one_sided"
-        elif bid >= ask:
-            problem = "crossed"
-        elif self.lag_ns > self._lag_ns:
-            problem = "lagging"
-        else:
-            problem = ""
-        return self._judge(problem, ts_ns)
+            return self._judge("gap", ts_ns)
+        if state:
+            return self._judge(_PROBLEMS[state], ts_ns)
+        return self._judge("lagging" if self.lag_ns > self._lag_ns else "", ts_ns)
 
     def on_time(self, now_ns: int) -> str:
         """Time passes without an update; return what is wrong, or ''."""
+        self._last_ns = min(self._last_ns, now_ns)
         if now_ns - self._last_ns > self._c.stale_s * _NS:
             return self._judge("stale", now_ns)
         return ""
@@ -163,7 +187,7 @@ class DataGuard:
             return problem
         if not self._ill_since:
             return ""
-        if not self._well_from:
+        if not self._well_from or now_ns < self._well_from:
             self._well_from = now_ns
         if now_ns - self._well_from < self._c.healthy_s * _NS:
             return "recovering"
@@ -236,12 +260,14 @@ class MoneyGuard:
 
 
 class FillGuard:
-    """Pauses a side that is run over; remembers by side recent fills, the best quote, the end of a pause."""
+    """Pauses a side that is run over; remembers by side recent fills, the best quote, when its pause began."""
 
     def __init__(self, config: FillGuardConfig) -> None:
         self._c = config
         self._fills: tuple[deque[int], ...] = (deque(), deque(), deque())
-        self._until, self._best = [0, 0, 0], [0, 0, 0]
+        self._pause_ns = round(config.pause_s * _NS)
+        self._paused_at: list[int | None] = [None, None, None]
+        self._best = [0, 0, 0]
 
     def on_fill(self, side: int, ts_ns: int) -> bool:
         """Take a fill; return whether it pauses its side."""
@@ -254,7 +280,7 @@ class FillGuard:
         if len(recent) < c.fills:
             return False
         recent.clear()
-        self._until[side] = ts_ns + round(c.pause_s * _NS)
+        self._paused_at[side] = ts_ns
         return True
 
     def quoted(self, side: int, best: int) -> None:
@@ -264,7 +290,9 @@ class FillGuard:
             self._fills[side].clear()
 
     def is_paused(self, side: int, now_ns: int) -> bool:
-        return now_ns < self._until[side]
+        """Whether a side is paused; a clock that was set back does not prolong it by as much."""
+        began = self._paused_at[side]
+        return began is not None and 0 <= now_ns - began < self._pause_ns
 
     def paused(self, now_ns: int) -> tuple[bool, bool]:
         """Whether bids and asks are paused."""
@@ -285,7 +313,7 @@ class MessageBudget:
             return float("inf")
         if now_ns > self._at:
             self._level = min(self._per_s, self._level + self._per_s * (now_ns - self._at) / _NS)
-            self._at = now_ns
+        self._at = now_ns  # also where the clock was set back: the bucket must not stay empty until it has caught up
         return self._level
 
     def spend(self, messages: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -224,7 +225,8 @@ class MarketMaker(Strategy):
         self._commands: list[Command] = []
         self._last_trade = 0
         self._trades_seen: dict[str, None] = {}
-        self._session = 0
+        self._opens = [start for start, _ in config.sessions]
+        self._stops = [end - round(config.stop_before_close_s * 1e9) for _, end in config.sessions]
         self._ticks_of_clock = 0
         self._resubscribed_ns = 0
 
@@ -266,7 +268,7 @@ class MarketMaker(Strategy):
         if self._recalibrator is not None:
             self._recalibrator.on_book(ts, f.bid_ticks, f.ask_ticks, f.is_sound)
         clear = bool(deltas.deltas[0].is_clear)
-        self.problem = self.data_guard.on_book(ts, deltas.ts_event, deltas.sequence, clear, f.bid_ticks, f.ask_ticks)
+        self._judged(self.data_guard.on_book(ts, deltas.ts_event, deltas.sequence, clear, f.state))
         reason = self._reason(ts, ready)
         if reason:
             self._pull(reason)
@@ -291,19 +293,30 @@ class MarketMaker(Strategy):
         self._observer.on_decision(time.perf_counter_ns() - started)
         self._observer.on_update(ts, market, self._orders.exposure.position, forecast, ladder)
 
+    def _judged(self, problem: str) -> None:
+        """Take what the guard holds against the data; `data_…` counts how often each problem began."""
+        if problem != self.problem:
+            self.problem = problem
+            if problem not in ("", "recovering"):
+                self.counts[f"data_{problem}"] += 1
+
     def _reason(self, ts: int, ready: bool) -> str:
         """Why nothing may be quoted now, '' where something may."""
         if self.halted or self.standby:
             return self.halted or self.standby
         if self.problem:
-            if self.data_guard.needs_snapshot and self._now() - self._resubscribed_ns > _RESUBSCRIBE_NS:
+            if (
+                self._cfg.is_live
+                and self.data_guard.needs_snapshot
+                and abs(self._now() - self._resubscribed_ns) > _RESUBSCRIBE_NS
+            ):
                 self._resubscribed_ns = self._now()
                 self.unsubscribe_book_deltas(self._id)
                 self.subscribe_book_deltas(self._id, BookType.L2_MBP)
             return self.problem
         if not ready:
             return "not_ready"
-        return "" if self._in_session(ts) else "session"
+        return "" if self.is_open(ts) else "session"
 
     def _now(self) -> int:
         return self._now_ns() if self._now_ns is not None else int(self.clock.timestamp_ns())
@@ -314,14 +327,10 @@ class MarketMaker(Strategy):
             f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(_TREND_HALF_LIFE), f.regime
         )
 
-    def _in_session(self, ts: int) -> bool:
-        sessions = self._cfg.sessions
-        while self._session < len(sessions) and ts > sessions[self._session][1]:
-            self._session += 1
-        if self._session == len(sessions):
-            return False
-        start, end = sessions[self._session]
-        return start <= ts < end - round(self._cfg.stop_before_close_s * 1e9)
+    def is_open(self, ts_ns: int) -> bool:
+        """Whether a session is open and does not end too soon to quote in it."""
+        last = bisect_right(self._opens, ts_ns) - 1
+        return last >= 0 and ts_ns < self._stops[last]
 
     # ── decision ──────────────────────────────────────────────────────────────────────────────
 
@@ -541,11 +550,11 @@ class MarketMaker(Strategy):
         now = self._now()
         stale = self.data_guard.on_time(now)
         if stale:
-            self.problem = stale
+            self._judged(stale)
             self._pull(stale)
         elif self.halted or self.standby:
             self._pull(self.halted or self.standby)
-        elif not self._in_session(now):
+        elif not self.is_open(now):
             self._pull("session")
         elif self._predictor is not None and self._features.is_sound:
             outside = int(self._predictor.outside().sum())

@@ -18,8 +18,7 @@ from engine.backtest.run_recorder import Fill, Tape
 from engine.config import SHIPPED, Config
 from market.contracts import ContractTable, Fees
 from market.events import ASK, BID
-from models.features import dataset
-from models.features.book_features import BookFeatures
+from models.features.book_features import BookFeatures, dataset
 from models.features.labels import normalised
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
@@ -111,7 +110,7 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
     [
         pytest.param(SimulatedVenue, "delivered", id="on_trade"),
         pytest.param(QueueModel, "traded", id="fill model"),
-        pytest.param(MarketMaker, "_in_session", id="timer"),
+        pytest.param(MarketMaker, "is_open", id="timer"),
         pytest.param(Tape, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),
         pytest.param(WorkingOrders, "gone", id="on_order_canceled"),

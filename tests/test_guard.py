@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.array_book import BookState
 from market.events import ASK, BID
 from market.ledger import Ledger
 from models.ensemble.predictor import Forecast
@@ -23,6 +24,7 @@ from strategies.guard import (
     ModelGuardConfig,
     MoneyGuard,
     MoneyGuardConfig,
+    RollingMinimum,
 )
 from strategies.ladder import LadderConfig
 from strategies.limits import Gate, LimitsConfig, Standing
@@ -32,6 +34,7 @@ from strategies.values import Action, Kind, Market
 S = 10**9
 MID = 10_000.0
 EMPTY = Standing(0, 0, 0, 0, ())
+SOUND = BookState.SOUND
 SURE = Forecast(0.0, 2.0, 3.0, 0.9)
 
 
@@ -130,38 +133,114 @@ def test_message_budget_is_a_bucket_of_one_second() -> None:
 
 
 def healthy(guard: DataGuard, start: int, until: int) -> list[str]:
-    return [guard.on_book(ts, ts - 1000, 0, False, 99, 100) for ts in range(start, until, S // 10)]
+    return [guard.on_book(ts, ts - 1000, 0, False, SOUND) for ts in range(start, until, S // 10)]
 
 
 @pytest.mark.parametrize(
-    ("bid", "ask", "problem"), [(0, 100, "one_sided"), (99, 0, "one_sided"), (100, 100, "crossed")]
+    ("state", "problem"),
+    [(BookState.ONE_SIDED, "one_sided"), (BookState.CROSSED, "crossed"), (BookState.EMPTY, "empty")],
 )
-def test_quoting_resumes_only_after_the_book_was_well_for_a_while(bid: int, ask: int, problem: str) -> None:
+def test_quoting_resumes_only_after_the_book_was_well_for_a_while(state: BookState, problem: str) -> None:
     guard = DataGuard(DataGuardConfig(healthy_s=1))
     assert set(healthy(guard, S, 2 * S)) == {""}
-    assert guard.on_book(2 * S, 2 * S - 1000, 0, False, bid, ask) == problem
+    assert guard.on_book(2 * S, 2 * S - 1000, 0, False, state) == problem
     after = healthy(guard, 2 * S + 1, 4 * S)
     assert after[:10] == ["recovering"] * 10
     assert set(after[11:]) == {""}
 
 
 def test_a_feed_that_lags_is_not_quoted_on() -> None:
-    """Lag is against the fastest update so far: clocks differ by a constant that nobody knows."""
+    """Lag is against the fastest update of a window: clocks differ by a constant that nobody knows."""
     guard = DataGuard(DataGuardConfig(max_lag_ms=100, healthy_s=0))
-    assert guard.on_book(S, S + 500_000_000, 0, False, 99, 100) == ""  # our clock is behind
-    assert guard.on_book(2 * S, 2 * S + 450_000_000, 0, False, 99, 100) == ""
-    assert guard.on_book(3 * S, 3 * S + 300_000_000, 0, False, 99, 100) == "lagging"
+    assert guard.on_book(S, S + 500_000_000, 0, False, SOUND) == ""  # our clock is behind
+    assert guard.on_book(2 * S, 2 * S + 450_000_000, 0, False, SOUND) == ""
+    assert guard.on_book(3 * S, 3 * S + 300_000_000, 0, False, SOUND) == "lagging"
     assert guard.lag_ns == 200_000_000
-    assert guard.on_book(4 * S, 4 * S + 490_000_000, 0, False, 99, 100) == ""
+    assert guard.on_book(4 * S, 4 * S + 490_000_000, 0, False, SOUND) == ""
+
+
+def lags(guard: DataGuard, values_ms: list[float], step_s: float = 0.5, start_s: float = 100.0) -> list[str]:
+    """What is held against updates that come so late."""
+    found = []
+    for i, late in enumerate(values_ms):
+        ts = round((start_s + i * step_s) * S)
+        found.append(guard.on_book(ts, ts - round(late * 1e6), 0, False, SOUND))
+    return found
+
+
+def test_one_early_stamp_costs_a_window_and_not_the_day() -> None:
+    guard = DataGuard(DataGuardConfig(max_lag_ms=100, healthy_s=1, lag_window_s=10))
+    assert set(lags(guard, [20.0] * 20)) == {""}
+    after = lags(guard, [-5_000.0, *[20.0] * 60], start_s=110.0)
+    assert after[0] == ""  # the early one itself came in time
+    assert set(after[1:21]) == {"lagging"}
+    assert after[21:23] == ["recovering"] * 2
+    assert set(after[23:]) == {""}
+
+
+def test_a_lag_is_caught_however_old_the_feed_is() -> None:
+    guard = DataGuard(DataGuardConfig(max_lag_ms=100, healthy_s=0, lag_window_s=10))
+    assert set(lags(guard, [20.0, 35.0, 25.0] * 100)) == {""}
+    assert set(lags(guard, [400.0] * 10, start_s=250.0)) == {"lagging"}
+    assert set(lags(guard, [20.0] * 4, start_s=255.0)) == {""}
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000.0, -3_600_000.0])
+def test_a_clock_that_was_set_costs_a_window_at_most(step_ms: float) -> None:
+    """Ours or the venue's: the lag jumps for good."""
+    guard = DataGuard(DataGuardConfig(max_lag_ms=100, healthy_s=1, lag_window_s=10))
+    lags(guard, [20.0] * 40)
+    after = lags(guard, [20.0 + step_ms] * 60, start_s=120.0)  # the venue's clock
+    assert set(after[24:]) == {""}
+    ours = lags(guard, [20.0 + step_ms] * 60, start_s=150.0 + 1e-3 * step_ms + 1e4)
+    assert set(ours[24:]) == {""}
+
+
+def test_our_clock_set_back_holds_nothing_for_as_long() -> None:
+    guard = DataGuard(DataGuardConfig(stale_s=2, healthy_s=1))
+    healthy(guard, 7200 * S, 7201 * S)
+    guard.on_book(7201 * S, 7201 * S, 0, False, BookState.CROSSED)
+    healthy(guard, 7201 * S + 1, 7201 * S + S // 2)
+    assert healthy(guard, 3600 * S, 3602 * S)[-1] == ""
+    assert guard.on_time(3606 * S) == "stale"
+    assert guard.on_time(100 * S) == ""
+    assert guard.on_time(103 * S) == "stale"  # silence from then on
+    budget = MessageBudget(10)
+    budget.left(7200 * S)
+    budget.spend(10)
+    assert budget.left(3600 * S) == 0
+    assert budget.left(3601 * S) == 10
+    fills = FillGuard(FillGuardConfig(fills=1, within_s=1, pause_s=5))
+    fills.on_fill(BID, 7200 * S)
+    assert fills.paused(7201 * S) == (True, False)
+    assert fills.paused(3600 * S) == (False, False)
+
+
+def test_a_book_that_stays_crossed_has_lost_a_message() -> None:
+    guard = DataGuard(DataGuardConfig())
+    for i in range(30):
+        guard.on_book(S + i * S // 10, S, 0, False, BookState.CROSSED)
+        assert guard.needs_snapshot == (i > 20)
+    guard.on_book(5 * S, S, 0, True, SOUND)
+    assert not guard.needs_snapshot
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-50, 50)), min_size=1, max_size=60))
+def test_a_rolling_minimum_is_the_minimum_of_its_window(steps: list[tuple[int, int]]) -> None:
+    rolling, seen, now = RollingMinimum(12), [], 0
+    for step, value in steps:
+        now += step
+        seen.append((now, value))
+        assert rolling.add(now, value) == min(v for ts, v in seen if ts >= now - 12)
 
 
 def test_silence_is_stale() -> None:
     guard = DataGuard(DataGuardConfig(stale_s=2, healthy_s=1))
-    guard.on_book(10 * S, 10 * S, 0, False, 99, 100)
+    guard.on_book(10 * S, 10 * S, 0, False, SOUND)
     assert guard.on_time(11 * S) == ""
     assert guard.on_time(13 * S) == "stale"
-    assert guard.on_book(14 * S, 14 * S, 0, False, 99, 100) == "recovering"
-    assert guard.on_book(15 * S, 15 * S, 0, False, 99, 100) == ""
+    assert guard.on_book(14 * S, 14 * S, 0, False, SOUND) == "recovering"
+    assert guard.on_book(15 * S, 15 * S, 0, False, SOUND) == ""
 
 
 @pytest.mark.parametrize(
@@ -178,9 +257,9 @@ def test_silence_is_stale() -> None:
 )
 def test_a_gap_lasts_until_a_snapshot(mode: str, numbers: list[int], problems: list[str]) -> None:
     guard = DataGuard(DataGuardConfig(sequence=mode, healthy_s=0))  # type: ignore[arg-type]
-    assert [guard.on_book(i, i, n, False, 99, 100) for i, n in enumerate(numbers)] == problems
+    assert [guard.on_book(i, i, n, False, SOUND) for i, n in enumerate(numbers)] == problems
     assert guard.needs_snapshot == ("gap" in problems)
-    assert guard.on_book(99, 99, 1, True, 99, 100) == ""
+    assert guard.on_book(99, 99, 1, True, SOUND) == ""
     assert not guard.needs_snapshot
 
 

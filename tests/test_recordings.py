@@ -14,7 +14,7 @@ from engine.backtest.run import Plan, run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config
 from market.contracts import ContractTable
-from models.features import dataset
+from models.features.book_features import dataset
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import Imported, import_recording
 from venues.recordings.loaders import recordings

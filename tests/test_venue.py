@@ -18,7 +18,7 @@ from nautilus_trader.execution import MakerTakerFeeModel
 from engine.backtest.disposal import collected
 from engine.backtest.run import Plan, run_day, stream_day
 from engine.backtest.run_recorder import Tape
-from engine.calibration import calibrate as calibration
+from engine.calibration.calibrate import calibrate as calibration
 from engine.calibration.calibrate import fit
 from engine.calibration.hypothetical_orders import Cancels
 from engine.cli.main import main

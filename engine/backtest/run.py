@@ -18,7 +18,7 @@ from nautilus_trader.risk import RiskEngineConfig
 from engine.backtest.disposal import collected
 from engine.backtest.episode import Episode
 from engine.backtest.run_recorder import Tape
-from engine.calibration import calibrate as calibration
+from engine.calibration.calibrate import calibrate as calibration
 from engine.config import Config, QuoterName
 from market.contracts import Contract
 from market.errors import ConfigError

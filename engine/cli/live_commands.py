@@ -16,10 +16,10 @@ from typing import Any
 import click
 import msgspec
 
-from engine.backtest import select
-from engine.calibration import calibrate as calibration
-from engine.cli import console
+from engine.backtest.run import select
+from engine.calibration.calibrate import calibrate as calibration
 from engine.cli.commands import finish, open_catalog, plan_backtest, show_summary
+from engine.cli.main import console
 from engine.config import Config
 from engine.live.deployment.deployment import read_lineup
 from engine.live.errors import Exit, HaltedError

@@ -18,7 +18,7 @@ from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 
-from market.array_book import CAPACITY, ArrayBook, apply_levels
+from market.array_book import CAPACITY, ArrayBook, BookState, apply_levels, state_of
 
 VERSION = 1
 REGIMES = ("calm", "normal", "volatile")
@@ -57,6 +57,8 @@ CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
 
 _LN2 = float(np.log(2.0))
 _SIGMA_FLOOR = 0.25  # ticks over the horizon: a market that stood still still has a scale
+_STATES = tuple(BookState)
+_SOUND = int(BookState.SOUND)
 _TERCILE = 0.4307  # a normal variable lies within ±0.4307 sigma with probability 1/3
 
 # scalars of the state, by place in one float64 array
@@ -154,19 +156,18 @@ def _on_trade(ts, ticks, lots, sign, scalars, decayed, half_lives, max_gap):  # 
 
 @njit(cache=True)
 def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
-    """Apply level changes and move the state to the new touch; return whether the book is sound."""
+    """Apply level changes and, where the book is sound, move the state to the new touch; return its `BookState`."""
     is_break = _decay(ts, scalars, decayed, half_lives, max_gap)
+    scalars[_START] = min(scalars[_START], ts)  # a clock that was set back must not begin the warm-up far ahead
     if clear:
         count[0] = 0
         count[1] = 0
     apply_levels(price, size, count, changes, n)
-    if count[0] == 0 or count[1] == 0:
+    state = state_of(price, count)
+    if state != _SOUND:
         scalars[_MID] = 0.0
-        return False
+        return state
     bid, ask = float(price[0, count[0] - 1]), float(price[1, count[1] - 1])
-    if bid >= ask:
-        scalars[_MID] = 0.0
-        return False
     bid_size, ask_size = float(size[0, count[0] - 1]), float(size[1, count[1] - 1])
     mid = 0.5 * (bid + ask)
     if is_break or scalars[_MID] == 0.0:
@@ -198,7 +199,7 @@ def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_l
             scalars[_MID_TS] = ts
     scalars[_BID], scalars[_ASK], scalars[_MID] = bid, ask, mid
     scalars[_BID_SIZE], scalars[_ASK_SIZE] = bid_size, ask_size
-    return True
+    return state
 
 
 @njit(cache=True)
@@ -217,7 +218,7 @@ def _regime(ts, log_var, regime_s, scalars):  # type: ignore[no-untyped-def]
     The decayed moments are divided by their decayed weight, so that the first minutes count in
     full instead of being pulled towards an arbitrary start.
     """
-    dt = 1.0 if scalars[_REGIME_TS] == 0.0 else min((ts - scalars[_REGIME_TS]) * 1e-9, 5.0)
+    dt = 1.0 if scalars[_REGIME_TS] == 0.0 else min(max((ts - scalars[_REGIME_TS]) * 1e-9, 0.0), 5.0)
     scalars[_REGIME_TS] = ts
     keep = np.exp(-_LN2 * dt / regime_s)
     scalars[_LOG_VAR_WEIGHT] += (1.0 - keep) * (1.0 - scalars[_LOG_VAR_WEIGHT])
@@ -266,9 +267,9 @@ def _fill(out, previous_ts, price, size, count, scalars, decayed, half_lives, ho
     out[10] = np.log((bids_1 + 1.0) / typical)
     out[11] = np.log((asks_1 + 1.0) / typical)
     out[12] = min(max((scalars[_TRADE_PRICE] - mid) / sigma, -4.0), 4.0) if scalars[_TRADE_TS] > 0.0 else 0.0
-    out[13] = np.log1p(min((ts - scalars[_TRADE_TS]) * 1e-9, 60.0)) if scalars[_TRADE_TS] > 0.0 else 4.1
-    out[14] = np.log1p(min((ts - scalars[_MID_TS]) * 1e-9, 60.0))
-    out[15] = np.log1p(min((ts - previous_ts) * 1e-9, 5.0))
+    out[13] = np.log1p(min(max((ts - scalars[_TRADE_TS]) * 1e-9, 0.0), 60.0)) if scalars[_TRADE_TS] > 0.0 else 4.1
+    out[14] = np.log1p(min(max((ts - scalars[_MID_TS]) * 1e-9, 0.0), 60.0))
+    out[15] = np.log1p(min(max((ts - previous_ts) * 1e-9, 0.0), 5.0))
 
     at = 16
     for k in range(n_half):
@@ -310,7 +311,8 @@ class BookFeatures:
         self._half_lives = np.asarray(spec.half_lives_s, np.float64)
         self._scalars = np.zeros(_SCALARS, np.float64)
         self._decayed = np.zeros((_ROWS, len(spec.half_lives_s)), np.float64)
-        self._sound = False
+        self.state = BookState.EMPTY
+        """What the book was after the last update."""
 
     def on_book(self, ts_ns: int, changes: NDArray[np.int64], count: int, clear: bool = False) -> bool:
         """Take one atomic book update and refresh `vector`.
@@ -333,11 +335,11 @@ class BookFeatures:
 
         """
         previous = self._scalars[_TS]
-        self._sound = _on_book(
+        self.state = _STATES[_on_book(
             float(ts_ns), self.book.price, self.book.size, self.book.count, changes, count, clear,
             self._scalars, self._decayed, self._half_lives, self.spec.max_gap_s,
-        )  # fmt: skip
-        if not self._sound:
+        )]  # fmt: skip
+        if self.state:
             return False
         warm = bool(ts_ns - self._scalars[_START] >= self.spec.warm_up_s * 1e9)
         _fill(
@@ -356,15 +358,17 @@ class BookFeatures:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the book had two sides and was not crossed at the last update."""
-        return self._sound
+        """Whether the book had two sides and was not crossed after the last update."""
+        return not self.state
 
     @property
     def bid_ticks(self) -> int:
+        """Best bid of the last sound book, which need not be the book of now: see `state`."""
         return int(self._scalars[_BID])
 
     @property
     def ask_ticks(self) -> int:
+        """Best ask of the last sound book."""
         return int(self._scalars[_ASK])
 
     def trend_ticks(self, half_life: int) -> float:

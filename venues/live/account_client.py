@@ -70,8 +70,8 @@ class Desk(Protocol):
     async def balance(self) -> Decimal:
         """Wallet balance in settlement currency."""
 
-    async def mid_ticks(self) -> float:
-        """Mid price."""
+    async def mid_ticks(self) -> float | None:
+        """Mid price; None while the book is one-sided, empty or crossed, which is an answer too."""
 
     async def open_orders(self) -> list[RestingOrder]:
         """Everything that rests in the instrument."""

@@ -89,13 +89,14 @@ class BybitDesk:
                 return Decimal(row["walletBalance"])
         return Decimal(0)
 
-    async def mid_ticks(self) -> float:
+    async def mid_ticks(self) -> float | None:
         book = await self._get(
             "/v5/market/orderbook", {"category": "linear", "symbol": self._symbol, "limit": "1"}, signed=False
         )
         if not book["b"] or not book["a"]:
-            raise DeskError(f"{self._contract.id}: the venue shows no two-sided book")
-        return 0.5 * (self._ticks(book["b"][0][0]) + self._ticks(book["a"][0][0]))
+            return None
+        bid, ask = self._ticks(book["b"][0][0]), self._ticks(book["a"][0][0])
+        return 0.5 * (bid + ask) if bid < ask else None
 
     async def open_orders(self) -> list[RestingOrder]:
         rows = await self._pages("/v5/order/realtime", {"category": "linear", "symbol": self._symbol, "openOnly": "0"})

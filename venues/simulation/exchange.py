@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from nautilus_trader.model import ClientOrderId, OrderBookDeltas, TradeTick
 from numpy.typing import NDArray
 
-import numpy as np
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule

@@ -30,8 +30,6 @@ from market.ledger import Ledger
 from market.nautilus import Instrument
 from venues.gateway import DirectGateway
 from venues.simulation.exchange import SimulatedExchange
-from venues.simulation.fees import FeeSchedule
-from venues.simulation.latency import CommandPath
 
 
 class PaperClientConfig(ExecutionClientConfig):

@@ -17,6 +17,7 @@ from venues.live.account_client import Desk, DeskError, VenueFill
 from venues.live.adapters_config import urls
 from venues.live.bybit import FLATTEN, BybitDesk
 
+NO_MID = "the position is not closed: without a sound book there is no price to close it at"
 _OVERLAP_NS = 600_000_000_000
 _CLOCKS_NS = 1_000_000_000  # the venue's clock may be behind ours
 _QUIET = 2  # looks in a row at which nothing rests

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.config import Config
 from engine.live.errors import Exit
-from engine.live.safety.account import Wound, cancel_everything, flatten, keys, make_desk
+from engine.live.safety.account import NO_MID, Wound, cancel_everything, flatten, keys, make_desk
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import StateFolder
 from market.contracts import ContractTable
@@ -56,8 +56,10 @@ def halt(config: Config, instrument: str, reason: str, close_position: bool) -> 
                 await asyncio.sleep(0.1)
             wound = await cancel_everything(desk, _VERIFY_S)
             try:
-                if close_position:
-                    await flatten(desk, config.live.flatten.max_loss_bps, await desk.mid_ticks())
+                if close_position and (mid := await desk.mid_ticks()) is not None:
+                    await flatten(desk, config.live.flatten.max_loss_bps, mid)
+                elif close_position:
+                    alarms.raise_("unsettled", f"{contract.id}: {NO_MID}")
                 return wound, await desk.position_lots()
             except DeskError:
                 return wound, None

@@ -163,8 +163,12 @@ class Watchdog:
         else:
             self._stop(reason, detail)
 
-    def _is_far(self, ours: float | None, venues: float) -> bool:
-        return ours is not None and abs(ours - venues) > self._config.live.max_mid_drift_bps * 1e-4 * venues
+    def _is_far(self, ours: float | None, venues: float | None) -> bool:
+        return (
+            ours is not None
+            and venues is not None
+            and abs(ours - venues) > self._config.live.max_mid_drift_bps * 1e-4 * venues
+        )
 
     # ── when the trader cannot ────────────────────────────────────────────────────────────────
 

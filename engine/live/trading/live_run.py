@@ -20,7 +20,17 @@ from engine.config import SHIPPED, Config
 from engine.live.deployment.deployment import begin
 from engine.live.errors import Exit, HaltedError
 from engine.live.records.store import Store
-from engine.live.safety.account import Keys, Wound, cancel_everything, flatten, is_ours, keys, make_desk, recover_fills
+from engine.live.safety.account import (
+    NO_MID,
+    Keys,
+    Wound,
+    cancel_everything,
+    flatten,
+    is_ours,
+    keys,
+    make_desk,
+    recover_fills,
+)
 from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.trading import checklist
 from engine.live.trading.node import make_builder
@@ -140,6 +150,8 @@ def _run(
     error = checklist.refusal(items)
     if error is not None:
         raise error
+    if price is None:
+        raise ConfigError(f"{contract.id}: the venue shows no sound book; start again when it has two sides")
     trader = Trader(plan, contract, state, load(plan), price, lineup)
     with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
         return _trade(trader, config, contract, credentials, state)
@@ -177,7 +189,7 @@ def _run_node(trader: Trader, config: Config, contract: Contract, credentials: K
 
 async def _ask_venue(
     config: Config, contract: Contract, credentials: Keys, store: Store, is_new: bool
-) -> tuple[list[checklist.Item], float]:
+) -> tuple[list[checklist.Item], float | None]:
     desk = make_desk(config.live, contract, credentials)
     try:
         items = await checklist.check_venue(config, contract, desk)
@@ -273,8 +285,13 @@ async def _close_account(
     try:
         wound = await cancel_everything(desk, _VERIFY_S)
         try:
-            if config.live.flatten.enabled and trader.reason != "signal" and trader.maker.mid_ticks is not None:
-                await flatten(desk, config.live.flatten.max_loss_bps, trader.maker.mid_ticks)
+            if config.live.flatten.enabled and trader.reason != "signal":
+                mid = trader.maker.mid_ticks if not trader.maker.problem else None
+                mid = await desk.mid_ticks() if mid is None else mid
+                if mid is not None:
+                    await flatten(desk, config.live.flatten.max_loss_bps, mid)
+                else:
+                    trader.alarms.raise_("unsettled", f"{contract.id}: {NO_MID}")
             found = await recover_fills(desk, trader.store)
             foreign = [fill.trade_id for fill in found if not is_ours(fill.link_id)]
             if foreign:

@@ -18,10 +18,11 @@ from engine.backtest.disposal import collected
 from engine.backtest.episode import Episode
 from engine.backtest.run import Plan, first_price, make_predictor, make_queue, make_quoter
 from engine.backtest.run_recorder import Tape
-from engine.calibration import calibrate as calibration
+from engine.calibration.calibrate import calibrate as calibration
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.model_manager import ModelLife
 from engine.live.records.journal import Journal, header_of
+from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper, data_factory, execution_factory, make_builder
 from engine.live.trading.paper_venue import PaperConfig, PaperVenue
@@ -43,6 +44,7 @@ from venues.recordings.replay import Replay, ReplayClock, ReplayConfig
 from venues.simulation.exchange import SimulatedVenue
 from venues.simulation.fees import FeeSchedule, fees_of
 from venues.simulation.latency import CommandPath
+from venues.simulation.paper import PaperConfig, PaperVenue
 from venues.simulation.queues import QueueConfig
 
 type Progress = Callable[[dt.date, float], None]
@@ -183,6 +185,7 @@ class Paper:
             self._start(price)
         else:
             self.maker.standby = "no_mark"
+        self._data_alarm = DataAlarm(contract.id, config.live.data_alarm_s, _say)
         self._balance = config.venue.starting_balance
         self.venue: PaperVenue | None = None
         self.failure: Exception | None = None
@@ -254,6 +257,9 @@ class Paper:
     def _upkeep(self) -> None:
         if self._recorder.models is not None and self._is_priced:
             self._recorder.models.upkeep()
+        if not self.maker.halted:
+            now = self.now()
+            self._data_alarm.look(self.maker.problem if self.maker.is_open(now) else "", now, now)
         if self.telemetry is not None:
             if not self.maker.halted and self.telemetry.asks_to_halt():
                 self.maker.halt("operator")

@@ -17,6 +17,7 @@ from engine.live.deployment.model_manager import ModelLife
 from engine.live.records.journal import Journal, header_of
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
+from engine.live.safety.data_alarm import DataAlarm
 from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper
@@ -36,7 +37,8 @@ LATCHING = frozenset({"loss_budget", "drawdown", "unknown_pnl", "exception"})
 """Reasons of the trader's own that forbid a new start until a person has looked; drift, foreign fills and a
 person's halt do so where they are found. Others are faults that a restart may cure."""
 
-_YEAR_NS = 366 * 86_400 * 10**9
+_DAY_NS = 86_400 * 10**9  # a clock that is set back must not lead out of the session
+_YEAR_NS = 366 * _DAY_NS
 _DEPTH = 50
 _ARTIFACT_EVERY = 40  # beats between looks at the artifact's files
 _STATE_EVERY = 4
@@ -75,6 +77,7 @@ class Trader:
         self.config, self.contract, self.state = config, contract, state
         self.store = Store(state.path / "store.sqlite", contract)
         self.alarms = Alarms(state.path / "alarms.jsonl", config.live.webhook, "trader")
+        self._data_alarm = DataAlarm(contract.id, config.live.data_alarm_s, self.alarms.raise_)
         self.stopper = Stopper()
         self.reason = ""
         self._artifact = plan.artifact
@@ -103,7 +106,7 @@ class Trader:
         self.maker = MarketMaker(
             MakerConfig(
                 config.strategy.ladder, config.strategy.differ, config.limits, guard,
-                config.strategy.stop_before_close_s, self._sessions.closes(now_ns, now_ns + _YEAR_NS),
+                config.strategy.stop_before_close_s, self._sessions.closes(now_ns - _DAY_NS, now_ns + _YEAR_NS),
                 contract.worth, contract.turnover, config.live.answer_s, is_live=True,
             ),
             instrument,
@@ -209,6 +212,8 @@ class Trader:
             maker.facts.unknown = "balance" if beat.others_gross is None else ""
             maker.facts.others_gross = float("nan") if beat.others_gross is None else beat.others_gross
             maker.facts.others_net = float("nan") if beat.others_net is None else beat.others_net
+        now = time.time_ns()
+        self._data_alarm.look(maker.problem if maker.is_open(now) else "", time.monotonic_ns(), now)
         if maker.money.warns and not self._warned:
             self._warned = True
             self.alarms.raise_("budget", f"{100 * maker.money.used:.0f}% of the day's loss limits are used")
