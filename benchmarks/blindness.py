@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.backtest.run import Plan, run_day
+from engine.backtest.run import run_day
 from engine.calibration.hypothetical_orders import L3Day, load
 from engine.config import Config
+from engine.plan import Plan
 from market.contracts import ContractTable
 from market.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
 from market.level_book import LevelBook

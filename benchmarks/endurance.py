@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config
 from engine.live.trading.paper_run import replay_day
+from engine.plan import Plan
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import import_events

@@ -12,14 +12,14 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from engine.backtest.run_recorder import Tape
+from engine.backtest.run_recorder import RunRecorder
 from engine.config import SHIPPED, Config
 from market.events import ASK, BID, BookUpdate, Trade
 from models.ensemble.predictor import Predictor
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.features.book_features import BookFeatures
 from strategies.decision import Decider, Inputs
-from strategies.limits import stand
+from strategies.limits import risk_of
 from strategies.quoters import CmmQuoter
 from strategies.values import Kind, Market
 from strategies.working import WorkingOrders
@@ -41,7 +41,7 @@ def main(seconds: float = 900.0) -> None:
     features.vector = predictor.features[0]
     quoting = config.strategy
     decider = Decider(quoting.ladder, quoting.differ, config.limits, config.guard.model, CmmQuoter(quoting.cmm, 0.0))
-    orders, empty, tape = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), Tape()
+    orders, empty, tape = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), RunRecorder()
     changes = np.zeros((64, 3), np.int64)
     samples: list[list[int]] = []
     clock, key = time.perf_counter_ns, 0
@@ -66,7 +66,7 @@ def main(seconds: float = 900.0) -> None:
         )
         books = {side: orders.touchable(side) for side in (BID, ASK)}
         rows = [[(o.price, o.left) for o in books[side]] for side in (BID, ASK)]
-        standing = stand(orders.exposure, orders.standing())
+        standing = risk_of(orders.exposure, orders.standing())
         inputs = Inputs(market, forecast, "", (False, False), rows[0], rows[1], standing)
         t3 = clock()
         actions = decider.decide(inputs).actions

@@ -7,8 +7,9 @@ import resource
 from multiprocessing.connection import Connection
 
 from benchmarks.market import simulated_day
-from engine.backtest.run import Plan, run_day
+from engine.backtest.run import run_day
 from engine.config import SHIPPED, Config
+from engine.plan import Plan
 
 _LENGTHS_S = (1800.0, 3600.0, 7200.0)
 

@@ -15,8 +15,9 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 
 from benchmarks.market import simulated_day
 from engine.backtest.episode import Episode
-from engine.backtest.run import Plan, run_day, stream_day
+from engine.backtest.run import run_day, stream_day
 from engine.config import SHIPPED, Config
+from engine.plan import Plan
 from venues.simulation.queues import QueueConfig
 
 _ROUNDS = 5
@@ -56,7 +57,7 @@ def main(seconds: float = 900.0) -> None:
         run_day(catalog, day, Plan(config, "foic", None, None))  # compile first
         reader = TouchReader(contract.id)
         started = time.perf_counter()
-        stream_day(catalog, day, contract, reader, free, config, lambda: 0.0)
+        stream_day(catalog, day, reader, free, balance=config.venue.starting_balance)
         base = reader.updates / (time.perf_counter() - started)
         print(f"backtest rate over {day.book_updates:,} book updates, median of {_ROUNDS} alternating runs")
         print(

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.market import simulated_day
-from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config, MonitorConfig
 from engine.live.trading.paper_run import replay_day
+from engine.plan import Plan
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.queues import QueueConfig
 

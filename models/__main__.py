@@ -15,7 +15,7 @@ from typing import get_args
 import msgspec
 
 from models.errors import ModelError
-from models.features.book_features import splits
+from models.features import splits
 from models.training import chain
 from models.training.train_config import Kind, TrainConfig
 

@@ -1,4 +1,4 @@
-"""One decision: market, forecast and what stands at the venue in, ladder and order actions out.
+"""One decision: market, forecast and what rests at the venue in, ladder and order actions out.
 
 A pure function of `Inputs` and configuration: a backtest, a live trader and `cmm replay-journal` run
 these very lines, so that a journal of the inputs proves what was done with them.
@@ -16,7 +16,7 @@ from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.guard import ModelGuardConfig
 from strategies.ladder import LadderBuilder, LadderConfig
-from strategies.limits import Gate, LimitsConfig, Standing
+from strategies.limits import LimitsConfig, RiskChecks, RiskState
 from strategies.quoters import Quoter
 from strategies.values import Action, Ladder, Market
 
@@ -35,15 +35,15 @@ class Inputs(NamedTuple):
     paused: tuple[bool, bool]
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
-    standing: Standing
+    risk: RiskState
 
 
 class Decision(NamedTuple):
-    """Ladder wanted, actions to take, and which limits bound how often."""
+    """Ladder wanted, actions to take, and which limits refused or cut how often."""
 
     ladder: Ladder
     actions: list[Action]
-    bound: dict[str, int]
+    refusals: dict[str, int]
 
 
 class Decider:
@@ -68,25 +68,25 @@ class Decider:
         turnover: Callable[[float], float] = float,
     ) -> None:
         self.quoter = quoter
-        self.gate = Gate(limits, turnover)
+        self.checks = RiskChecks(limits, turnover)
         self._builder, self._differ, self._model = LadderBuilder(ladder), Differ(differ), model
 
     def decide(self, inputs: Inputs) -> Decision:
         """Make one decision."""
-        market, standing = inputs.market, inputs.standing
+        market, risk = inputs.market, inputs.risk
         ladder = self.ladder(inputs)
         tolerance = self._differ.tolerance(market.sigma_ticks)
         wanted = self._differ.side(BID, ladder.bids, inputs.bids, tolerance)
         wanted += self._differ.side(ASK, ladder.asks, inputs.asks, tolerance)
         if not wanted:
             return Decision(ladder, wanted, {})
-        actions, bound = self.gate.admit(wanted, standing, market.mid_ticks)
-        return Decision(ladder, actions, dict(bound))
+        actions, refusals = self.checks.admit(wanted, risk, market.mid_ticks)
+        return Decision(ladder, actions, dict(refusals))
 
     def ladder(self, inputs: Inputs) -> Ladder:
         """The ladder wanted: empty on paused sides, and on both where a fault pulls the quotes."""
-        market, forecast, position = inputs.market, inputs.forecast, inputs.standing.position
-        limit = self.gate.config.max_position_lots
+        market, forecast, position = inputs.market, inputs.forecast, inputs.risk.position
+        limit = self.checks.config.max_position_lots
         volume = 0.0
         if inputs.fault:
             if self._model.fallback == "pull":

@@ -1,4 +1,4 @@
-"""Checks before each action: limits that hold even if every resting order fills at once."""
+"""Pre-trade risk checks: limits that hold even if every resting order fills at once."""
 
 from __future__ import annotations
 
@@ -65,7 +65,18 @@ class Exposure:
         self.orders = 0
 
 
-class Standing(NamedTuple):
+class AccountExposure(NamedTuple):
+    """What the account holds beyond this instrument, in money; NaN while unknown.
+
+    `unknown` names what has to be known before an order goes out and is not: mark, fee or balance.
+    """
+
+    unknown: str = ""
+    others_gross: float = 0.0
+    others_net: float = 0.0
+
+
+class RiskState(NamedTuple):
     """All that the checks go by at one decision.
 
     `orders` are (side, price in ticks, whether it waits for the venue's answer) of everything at the venue;
@@ -86,13 +97,13 @@ class Standing(NamedTuple):
     unknown: str = ""
 
 
-def stand(exposure: Exposure, orders: Iterable[tuple[int, int, bool]] = ()) -> Standing:
-    """The standing of an exposure where nothing else is known or limited."""
-    return Standing(exposure.position, exposure.buys, exposure.sells, exposure.orders, tuple(orders))
+def risk_of(exposure: Exposure, orders: Iterable[tuple[int, int, bool]] = ()) -> RiskState:
+    """The risk state of an exposure where nothing else is known or limited."""
+    return RiskState(exposure.position, exposure.buys, exposure.sells, exposure.orders, tuple(orders))
 
 
-class Gate:
-    """Lets through what the limits allow. Without memory: the same standing gives the same answer.
+class RiskChecks:
+    """Lets through what the limits allow. Without memory: the same risk state gives the same answer.
 
     Parameters
     ----------
@@ -109,7 +120,7 @@ class Gate:
             for limit in (config.max_order_notional, config.max_gross_notional, config.max_net_notional)
         )
 
-    def admit(self, actions: list[Action], standing: Standing, mid_ticks: float) -> tuple[list[Action], Counter[str]]:
+    def admit(self, actions: list[Action], risk: RiskState, mid_ticks: float) -> tuple[list[Action], Counter[str]]:
         """Check a list of actions in order; cancels always pass.
 
         Amendments only shrink an order and pass as long as the message budget lasts.
@@ -121,14 +132,14 @@ class Gate:
             or refused, by limit.
 
         """
-        c, s = self.config, standing
+        c, s = self.config, risk
         admitted: list[Action] = []
-        bound: Counter[str] = Counter()
-        rooms = [0, c.max_position_lots - s.position - s.buys, c.max_position_lots + s.position - s.sells]
+        refusals: Counter[str] = Counter()
+        capacity = [0, c.max_position_lots - s.position - s.buys, c.max_position_lots + s.position - s.sells]
         resting, count, messages = [0, s.buys, s.sells], s.open_orders, s.messages
         lowest_ask = min((p for side, p, _ in s.orders if side == ASK), default=None)
         highest_bid = max((p for side, p, _ in s.orders if side == BID), default=None)
-        taken = {(side, price) for side, price, unanswered in s.orders if unanswered}
+        unanswered = {(side, price) for side, price, waits in s.orders if waits}
         for action in actions:
             kind, side, price, size, order = action
             if kind == Kind.CANCEL:
@@ -136,7 +147,7 @@ class Gate:
                 admitted.append(action)
                 continue
             if messages < 1.0:
-                bound["messages"] += 1
+                refusals["messages"] += 1
                 continue
             if kind == Kind.AMEND:
                 messages -= 1.0
@@ -149,53 +160,56 @@ class Gate:
                 refusal = "collar_last"
             elif count >= c.max_open_orders:
                 refusal = "open_orders"
-            elif (side, price) in taken:
+            elif (side, price) in unanswered:
                 refusal = "duplicate"
             elif (side == BID and lowest_ask is not None and price >= lowest_ask) or (
                 side == ASK and highest_bid is not None and price <= highest_bid
             ):
                 refusal = "self_trade"
             if refusal:
-                bound[refusal] += 1
+                refusals[refusal] += 1
                 continue
             fits, tightest = size, ""
-            for name, room in (
-                ("position", rooms[side]),
+            for name, limit in (
+                ("position", capacity[side]),
                 ("order_size", c.max_order_lots),
                 ("ladder_size", size if c.max_ladder_lots is None else c.max_ladder_lots - resting[side]),
-                *(self._money_rooms(side, size, s, resting, mid_ticks, price) if self._counts_money else ()),
+                *(self._money_capacity(side, size, s, resting, mid_ticks, price) if self._counts_money else ()),
             ):
-                if room < fits:
-                    fits, tightest = room, name
+                if limit < fits:
+                    fits, tightest = limit, name
             if fits < size:
-                bound[tightest] += 1
+                refusals[tightest] += 1
             if fits <= 0:
                 continue
             admitted.append(action if fits == size else Action(kind, side, price, fits, order))
             messages -= 1.0
             count += 1
-            rooms[side] -= fits
+            capacity[side] -= fits
             resting[side] += fits
-            taken.add((side, price))
+            unanswered.add((side, price))
             if side == BID:
                 highest_bid = price if highest_bid is None else max(highest_bid, price)
             else:
                 lowest_ask = price if lowest_ask is None else min(lowest_ask, price)
-        return admitted, bound
+        return admitted, refusals
 
-    def _money_rooms(
-        self, side: int, size: int, s: Standing, resting: list[int], mid_ticks: float, price: int
+    def _money_capacity(
+        self, side: int, size: int, s: RiskState, resting: list[int], mid_ticks: float, price: int
     ) -> list[tuple[str, int]]:
         """Lots that the limits in money leave; an unknown position elsewhere leaves none."""
         c, mark = self.config, max(self._turnover(mid_ticks), 1e-12)
-        rooms = []
+        capacity = []
         if c.max_order_notional is not None:
-            rooms.append(("order_notional", int(c.max_order_notional / max(self._turnover(price), 1e-12))))
+            capacity.append(("order_notional", int(c.max_order_notional / max(self._turnover(price), 1e-12))))
         if c.max_gross_notional is not None:
             used = s.others_gross + (abs(s.position) + resting[BID] + resting[ASK]) * mark
-            rooms.append(("gross_notional", int((c.max_gross_notional - used) / mark) if not math.isnan(used) else 0))
+            capacity.append(
+                ("gross_notional", int((c.max_gross_notional - used) / mark) if not math.isnan(used) else 0)
+            )
         if c.max_net_notional is not None:
             sign = 1 if side == BID else -1
             used = sign * (s.others_net + s.position * mark) + resting[side] * mark
-            rooms.append(("net_notional", int((c.max_net_notional - used) / mark) if not math.isnan(used) else 0))
-        return rooms
+            left = int((c.max_net_notional - used) / mark) if not math.isnan(used) else 0
+            capacity.append(("net_notional", left))
+        return capacity

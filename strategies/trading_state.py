@@ -29,6 +29,7 @@ class Reason(StrEnum):
     MARK_DRIFT = "mark_drift"
     VENUE_UNREACHABLE = "venue_unreachable"
     LOST_STREAM = "lost_stream"
+    NODE_ENDED = "node_ended"
     # stopped until a person has looked
     LOSS_BUDGET = "loss_budget"
     DRAWDOWN = "drawdown"
@@ -94,11 +95,13 @@ class TradingState:
 
     def quote(self) -> None:
         """All is well: quotes may stand."""
-        self._move(Phase.QUOTING, None)
+        if self.phase is not Phase.QUOTING:
+            self._move(Phase.QUOTING, None)
 
     def pull(self, reason: Reason) -> None:
         """The market gives a reason not to quote."""
-        self._move(Phase.PULLED, reason)
+        if self.phase is not Phase.PULLED or self.reason is not reason:
+            self._move(Phase.PULLED, reason)
 
     def pause(self, reason: Reason) -> None:
         """Nothing is quoted until `resume`."""
@@ -132,7 +135,7 @@ class TradingState:
     @property
     def halted(self) -> str:
         """Why quoting has ended for good, '' while it has not."""
-        return self.reason or "" if self.phase is Phase.HALTED else ""
+        return self.reason or "" if self.is_over else ""
 
     @property
     def paused(self) -> str:

@@ -13,12 +13,14 @@ import pytest
 from engine.backtest.dataset_recorder import record_day
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import METRICS, Markout
-from engine.backtest.run import Plan, run_day
-from engine.backtest.run_recorder import Fill, Tape
+from engine.backtest.run import run_day
+from engine.backtest.run_recorder import Fill, RunRecorder
 from engine.config import SHIPPED, Config
+from engine.plan import Plan
 from market.contracts import ContractTable, Fees
 from market.events import ASK, BID
-from models.features.book_features import BookFeatures, dataset
+from models.features import dataset
+from models.features.book_features import BookFeatures
 from models.features.labels import normalised
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
@@ -29,8 +31,8 @@ from venues.recordings import importer
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
-from venues.simulation.exchange import SimulatedVenue
 from venues.simulation.fees import FeeSchedule
+from venues.simulation.hosted import SimulatedGateway
 from venues.simulation.queues import QueueModel
 
 CONFIG = Config()
@@ -108,10 +110,10 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
 @pytest.mark.parametrize(
     ("owner", "method"),
     [
-        pytest.param(SimulatedVenue, "delivered", id="on_trade"),
+        pytest.param(SimulatedGateway, "_deliver", id="on_trade"),
         pytest.param(QueueModel, "traded", id="fill model"),
         pytest.param(MarketMaker, "is_open", id="timer"),
-        pytest.param(Tape, "on_fill", id="on_order_filled"),
+        pytest.param(RunRecorder, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),
         pytest.param(WorkingOrders, "gone", id="on_order_canceled"),
     ],
@@ -152,7 +154,7 @@ CONTRACT = ContractTable().by_id("QR.SIM")  # 10 a tick and lot
 
 
 def hand_made(fills: list[Fill], mids: list[float], net: float) -> Episode:
-    tape = Tape()
+    tape = RunRecorder()
     for i, mid in enumerate(mids):
         market = Market(round(mid - 0.5), round(mid + 0.5), 1.0, 5.0, 0.0, 1)
         tape.on_update(i * 10**9, market, 0, None, Ladder(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))

@@ -23,7 +23,8 @@ from models.ensemble.predictor import Predictor, run_graph
 from models.ensemble.recalibrate import replay
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.errors import ModelError
-from models.features.book_features import REGIMES, checks, splits
+from models.features import checks, splits
+from models.features.book_features import REGIMES
 from models.features.labels import cells, normalised
 from models.training import chain, decompose
 from models.training.decompose import Strengths

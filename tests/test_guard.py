@@ -27,13 +27,13 @@ from strategies.guard import (
     RollingMinimum,
 )
 from strategies.ladder import LadderConfig
-from strategies.limits import Gate, LimitsConfig, Standing
+from strategies.limits import LimitsConfig, RiskChecks, RiskState
 from strategies.quoters import CmmConfig, CmmQuoter
 from strategies.values import Action, Kind, Market
 
 S = 10**9
 MID = 10_000.0
-EMPTY = Standing(0, 0, 0, 0, ())
+EMPTY = RiskState(0, 0, 0, 0, ())
 SOUND = BookState.SOUND
 SURE = Forecast(0.0, 2.0, 3.0, 0.9)
 
@@ -72,15 +72,15 @@ def place(side: int, price: int, size: int = 1) -> Action:
         ({}, EMPTY._replace(orders=((BID, 9_999, False),)), place(ASK, 9_998), "self_trade", 0),
     ],
 )  # fmt: skip
-def test_each_limit_binds(limits: dict, standing: Standing, action: Action, bound: str | None, size: int) -> None:
-    admitted, why = Gate(LimitsConfig(**{"price_collar_bps": 200.0} | limits)).admit([action], standing, MID)
+def test_each_limit_binds(limits: dict, standing: RiskState, action: Action, bound: str | None, size: int) -> None:
+    admitted, why = RiskChecks(LimitsConfig(**{"price_collar_bps": 200.0} | limits)).admit([action], standing, MID)
     assert dict(why) == ({bound: 1} if bound else {})
     assert [a.size for a in admitted] == ([size] if size or action.kind == Kind.CANCEL else [])
 
 
 def test_a_batch_is_checked_as_a_whole() -> None:
     """What is let through counts for what follows: crossing, duplicates, room, messages."""
-    gate = Gate(LimitsConfig(max_position_lots=3, max_order_lots=3))
+    gate = RiskChecks(LimitsConfig(max_position_lots=3, max_order_lots=3))
     batch = [place(BID, 9_999, 2), place(BID, 9_998, 2), place(ASK, 9_999, 1), place(BID, 9_999, 1)]
     admitted, why = gate.admit(batch, EMPTY, MID)
     assert [(a.price, a.size) for a in admitted] == [(9_999, 2), (9_998, 1)]
@@ -103,7 +103,7 @@ def test_no_batch_breaks_a_limit(
     standing = EMPTY._replace(
         position=position, buys=buys, sells=sells, messages=messages, others_net=net, others_gross=abs(net)
     )
-    admitted, _ = Gate(c).admit(actions, standing, MID)
+    admitted, _ = RiskChecks(c).admit(actions, standing, MID)
     bought = sum(a.size for a in admitted if a.side == BID)
     sold = sum(a.size for a in admitted if a.side == ASK)
     assert not bought or position + buys + bought <= 9

@@ -11,19 +11,23 @@ from typing import Any
 import pytest
 from nautilus_trader.model import InstrumentId, OrderBookDeltas
 
-from engine.backtest.run import make_instrument
-from engine.backtest.run_recorder import Tape
+from engine.backtest.run_recorder import RunRecorder
 from market.contracts import ContractTable
 from market.events import ASK, BID, Level
-from market.nautilus import DeltaMaker
+from market.nautilus import DeltaMaker, Instrument
 from models.features.book_features import FeatureSpec
+from strategies.clock import ReplayedClock
 from strategies.differ import DifferConfig
-from strategies.feature_stream import Feed
+from strategies.feature_stream import FeatureStream
+from strategies.fill_policy import ExactFills, VenueFills
 from strategies.guard import DataGuardConfig, GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
-from strategies.maker import MakerConfig, MarketMaker
+from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter, OffsetConfig
+from strategies.subscription import LiveSubscription, RecordedSubscription
+from strategies.wiring import MakerConfig, Ports, Quoting
+from venues.gateway import DirectGateway
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 DELTAS, ID = DeltaMaker(CONTRACT), InstrumentId.from_str(CONTRACT.id)
@@ -42,15 +46,16 @@ class Market:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, data: DataGuardConfig, is_live: bool = True) -> None:
         self.now, self.placed, self.cancelled, self.resubscribed = 1_000 * S, 0, 0, 0
-        instrument, keys = make_instrument(CONTRACT, 50), count()
+        instrument, keys = Instrument(CONTRACT, 50), count()
         config = MakerConfig(
             LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(data=data), 0.0, [(0, 10**15)], CONTRACT.worth,
-            is_live=is_live,
         )  # fmt: skip
-        self.maker = m = MarketMaker(
-            config, instrument, Feed(instrument, FeatureSpec(warm_up_s=0.0)), FoicQuoter(OffsetConfig()), None, Tape(),
-            now=lambda: self.now,
+        stream = FeatureStream(instrument, FeatureSpec(warm_up_s=0.0))
+        ports = Ports(
+            DirectGateway(instrument), ReplayedClock(lambda: self.now), VenueFills() if is_live else ExactFills(),
+            LiveSubscription() if is_live else RecordedSubscription(), RunRecorder(),
         )  # fmt: skip
+        self.maker = m = MarketMaker(config, instrument, Quoting(stream, FoicQuoter(OffsetConfig())), ports)
 
         def submit(order: Any) -> None:
             self.placed += 1
@@ -89,7 +94,7 @@ class Market:
 
     @property
     def resting(self) -> int:
-        return len(self.maker.working)
+        return len(self.maker.orders.working)
 
 
 @pytest.fixture(autouse=True)

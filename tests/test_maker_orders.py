@@ -10,19 +10,25 @@ from types import SimpleNamespace
 import pytest
 from nautilus_trader.model import ClientOrderId, Money, OrderSide, Price, Quantity
 
-from engine.backtest.run_recorder import Tape
+from engine.backtest.run_recorder import RunRecorder
 from market.contracts import ContractTable
 from market.events import BID
 from market.nautilus import Instrument
 from models.features.book_features import FeatureSpec
+from strategies.clock import ReplayedClock
 from strategies.differ import DifferConfig
 from strategies.feature_stream import FeatureStream
+from strategies.fill_policy import ExactFills, FillPolicy, VenueFills
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
-from strategies.maker import MakerConfig, MarketMaker
+from strategies.maker import MarketMaker
+from strategies.observer import Observer, Observers, OwnFill
 from strategies.quoters import FoicQuoter, OffsetConfig
+from strategies.subscription import RecordedSubscription
+from strategies.wiring import MakerConfig, Ports, Quoting
 from strategies.working import State
+from venues.gateway import DirectGateway
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 KEY = ClientOrderId("O-1")
@@ -35,20 +41,17 @@ def _collected() -> Iterator[None]:
     gc.collect()
 
 
-def maker(is_live: bool = True) -> MarketMaker:
+def maker(fills: FillPolicy | None = None) -> MarketMaker:
     instrument = Instrument(CONTRACT, 50)
     config = MakerConfig(
-        LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.worth, is_live=is_live
+        LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.worth, CONTRACT.turnover
     )
-    return MarketMaker(
-        config,
-        instrument,
-        FeatureStream(instrument, FeatureSpec()),
-        FoicQuoter(OffsetConfig()),
-        None,
-        Tape(),
-        now=lambda: 0,
-    )
+    quoting = Quoting(FeatureStream(instrument, FeatureSpec()), FoicQuoter(OffsetConfig()))
+    ports = Ports(
+        DirectGateway(instrument), ReplayedClock(lambda: 0), fills or VenueFills(), RecordedSubscription(),
+        Observers([RunRecorder()]),
+    )  # fmt: skip
+    return MarketMaker(config, instrument, quoting, ports)
 
 
 def known(monkeypatch: pytest.MonkeyPatch, is_open: bool, is_closed: bool, lots: int = 3) -> None:
@@ -72,22 +75,22 @@ def test_an_order_on_its_way_is_not_gone_because_a_change_of_it_was_refused(
 ) -> None:
     """It may come to rest any moment: forgetting it would let the limits be broken."""
     m = maker()
-    m.working.sent(KEY, BID, 100_000, 3, False)
+    m.orders.working.sent(KEY, BID, 100_000, 3, False)
     known(monkeypatch, is_open=False, is_closed=False)
     getattr(m, answer)(SimpleNamespace(client_order_id=KEY))
-    assert (m.working.exposure.buys, m.working.exposure.orders) == (3, 1)
+    assert (m.orders.working.exposure.buys, m.orders.working.exposure.orders) == (3, 1)
     m.on_order_accepted(SimpleNamespace(client_order_id=KEY))
-    order = m.working.get(KEY)
+    order = m.orders.working.get(KEY)
     assert order is not None
     assert order.state == State.RESTING
     known(monkeypatch, is_open=False, is_closed=True)
     getattr(m, answer)(SimpleNamespace(client_order_id=KEY))
-    assert (m.working.exposure.buys, m.working.exposure.orders) == (0, 0)
+    assert (m.orders.working.exposure.buys, m.orders.working.exposure.orders) == (0, 0)
 
 
 def test_a_fill_that_comes_after_its_orders_end_counts_and_only_once() -> None:
     m = maker()
-    m.working.sent(KEY, BID, 100_000, 3, False)
+    m.orders.working.sent(KEY, BID, 100_000, 3, False)
     m.on_order_canceled(SimpleNamespace(client_order_id=KEY))
     for trade_id in ("a", "a", "b"):
         m.on_order_filled(fill(trade_id))
@@ -95,13 +98,13 @@ def test_a_fill_that_comes_after_its_orders_end_counts_and_only_once() -> None:
     assert (m.position, m.ledger.position) == (2, 2)
     assert m.ledger.flow == pytest.approx(-2 * (0.001 * 10_000 + 0.002))
     assert (m.counts["late_fills"], m.counts["repeated_fills"]) == (2, 1)
-    tape = m._observer
-    assert isinstance(tape, Tape)
-    assert [(f.side, f.lots, f.commission) for f in tape.fills] == [(BID, 1, 0.002)] * 2
+    recorder = m._observer._all[0]
+    assert isinstance(recorder, RunRecorder)
+    assert [(f.side, f.lots, f.commission) for f in recorder.fills] == [(BID, 1, 0.002)] * 2
 
 
 def test_in_a_simulation_a_fill_of_an_unknown_order_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    m = maker(is_live=False)
+    m = maker(ExactFills())
     monkeypatch.setattr(MarketMaker, "cancel_all_orders", lambda self, _: None)
     monkeypatch.setattr(MarketMaker, "stop", lambda self: None)
     m.on_order_filled(fill("a"))
@@ -110,8 +113,13 @@ def test_in_a_simulation_a_fill_of_an_unknown_order_is_a_fault(monkeypatch: pyte
 
 def test_commission_is_exact() -> None:
     m = maker()
-    m.working.sent(KEY, BID, 100_000, 3, False)
-    seen = []
-    m._observer = SimpleNamespace(on_fill=seen.append)  # type: ignore[assignment]
+    m.orders.working.sent(KEY, BID, 100_000, 3, False)
+    seen: list[OwnFill] = []
+
+    class Watch(Observer):
+        def on_fill(self, fill: OwnFill) -> None:
+            seen.append(fill)
+
+    m._observer.add(Watch())
     m.on_order_filled(fill("a", 3))
     assert seen[0].commission == Decimal("0.002")

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from engine.backtest.run import Plan, run_day
+from engine.backtest.run import run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill
@@ -32,6 +32,7 @@ from engine.live.deployment.deployment import Answer, Lineup, Member, Request, T
 from engine.live.records.journal import read, verify
 from engine.live.trading.checklist import check_artifact
 from engine.live.trading.paper_run import replay_day
+from engine.plan import Plan
 from market.errors import ConfigError
 from market.events import ASK, BID
 from models.ensemble import artifact

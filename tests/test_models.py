@@ -18,7 +18,7 @@ from models.ensemble.fusion import fit
 from models.ensemble.parameters import Calibration
 from models.ensemble.predictor import Predictor, run_graph
 from models.errors import ModelError
-from models.features.book_features import splits
+from models.features import splits
 from models.features.choice import OFF, plainest
 from models.features.labels import cells
 from models.features.scaler import Scaler, linear_fit

@@ -28,7 +28,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from engine.backtest.run import Plan
 from engine.config import SHIPPED, Config, MonitorConfig, RunsConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET, Try
@@ -40,6 +39,7 @@ from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
+from engine.plan import Plan
 from market.errors import ConfigError
 from market.events import ASK, BID
 from models.ensemble.drift import Comparison

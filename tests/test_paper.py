@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.backtest.run import Plan, run_day
+from engine.backtest.run import run_day
 from engine.config import SHIPPED, Config, VenueConfig
 from engine.live.records.journal import read, verify
 from engine.live.trading.paper_run import replay_day
+from engine.plan import Plan
 from market.contracts import ContractTable
 from market.errors import ConfigError
 from models.ensemble.recalibrate_config import RecalibrateConfig

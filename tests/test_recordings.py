@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from engine.backtest.dataset_recorder import record_day
-from engine.backtest.run import Plan, run_day
+from engine.backtest.run import run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config
+from engine.plan import Plan
 from market.contracts import ContractTable
-from models.features.book_features import dataset
+from models.features import dataset
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import Imported, import_recording
 from venues.recordings.loaders import recordings

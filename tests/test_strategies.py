@@ -14,7 +14,7 @@ from models.ensemble.predictor import Forecast
 from strategies.differ import Differ, DifferConfig
 from strategies.intensity import fit_intensity
 from strategies.ladder import LadderBuilder, LadderConfig
-from strategies.limits import Gate, LimitsConfig, stand
+from strategies.limits import LimitsConfig, RiskChecks, risk_of
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
     CmmConfig,
@@ -187,7 +187,7 @@ def test_limits_hold_even_if_every_resting_order_fills_at_once(events: list[tupl
         if kind == "quote":
             side = BID if buy else ASK
             wanted = [Action(Kind.PLACE, side, 100 - i if buy else 101 + i, size, -1) for i in range(1 + pick % 4)]
-            for action in Gate(config).admit(wanted, stand(orders.exposure, orders.standing()), 100.0)[0]:
+            for action in RiskChecks(config).admit(wanted, risk_of(orders.exposure, orders.standing()), 100.0)[0]:
                 key += 1
                 orders.sent(key, action.side, action.price, action.size, False)
         elif live and kind == "fill":
@@ -205,7 +205,7 @@ def test_limits_hold_even_if_every_resting_order_fills_at_once(events: list[tupl
 def test_limits_refuse_prices_beyond_the_collar() -> None:
     config = LimitsConfig(price_collar_bps=100)
     wanted = [Action(Kind.PLACE, BID, price, 1, -1) for price in (9_950, 9_800)]
-    admitted, bound = Gate(config).admit(wanted, stand(WorkingOrders().exposure), 10_000.0)
+    admitted, bound = RiskChecks(config).admit(wanted, risk_of(WorkingOrders().exposure), 10_000.0)
     assert [a.price for a in admitted] == [9_950]
     assert bound == {"collar_mid": 1}
 

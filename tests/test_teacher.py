@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from models.errors import ModelError
-from models.features.book_features import splits
+from models.features import splits
 from models.features.scaler import Scaler
 from models.features.splits import Part
 from models.training import body, probe, states, store, teacher, whiten, windows

@@ -15,32 +15,38 @@ import pytest
 from click.testing import CliRunner
 from nautilus_trader.execution import MakerTakerFeeModel
 
-from engine.backtest.disposal import collected
-from engine.backtest.run import Plan, run_day, stream_day
-from engine.backtest.run_recorder import Tape
-from engine.calibration.calibrate import calibrate as calibration
+from engine.backtest.run import run_day, stream_day
+from engine.backtest.run_recorder import RunRecorder
+from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import fit
 from engine.calibration.hypothetical_orders import Cancels
 from engine.cli.main import main
 from engine.config import Config
+from engine.disposal import collected
+from engine.plan import Plan
 from market.contracts import ContractTable, Fees, Tier
 from market.errors import ConfigError
 from market.events import ASK, BID, SELL, BookUpdate, Event, Trade
 from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast
 from models.features.book_features import FeatureSpec
+from strategies.clock import SimulatedClock
 from strategies.differ import DifferConfig
 from strategies.feature_stream import FeatureStream
+from strategies.fill_policy import ExactFills
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
-from strategies.maker import MakerConfig, MarketMaker
+from strategies.maker import MarketMaker
 from strategies.quoters import OffsetConfig
+from strategies.subscription import RecordedSubscription
 from strategies.values import Market
+from strategies.wiring import MakerConfig, Ports, Quoting
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
-from venues.simulation.exchange import SimulatedVenue
+from venues.simulation.exchange import SimulatedExchange
 from venues.simulation.fees import FeeSchedule, FeesConfig
+from venues.simulation.hosted import SimulatedGateway
 from venues.simulation.latency import CommandPath, DelayConfig, LatencyConfig
 from venues.simulation.queues import Nautilus, Pessimistic, QueueConfig, QueueModel
 
@@ -92,11 +98,11 @@ def fills(
     day = import_events(catalog, events, "script", "simulator", [], Counter(), lambda *_: None).days[0]
     contract = catalog.contract(day)
     instrument = Instrument(contract, 0)
-    feed, tape = FeatureStream(instrument, FeatureSpec(warm_up_s=0.0, max_gap_s=1000.0)), Tape()
+    stream, recorder = FeatureStream(instrument, FeatureSpec(warm_up_s=0.0, max_gap_s=1000.0)), RunRecorder()
     path = CommandPath(LatencyConfig(decision=DelayConfig(), order=DelayConfig(ms=order_ms)), day.start_ns, day.end_ns)
-    venue = SimulatedVenue(
-        model, instrument, path, feed.peek, lambda: int(maker.clock.timestamp_ns()), snapshots, False
-    )
+    schedule = FeeSchedule(contract, Fees())
+    exchange = SimulatedExchange(instrument, model, path, schedule, snapshots=snapshots, decode=stream.peek)
+    gateway = SimulatedGateway(exchange)
     settings = MakerConfig(
         LadderConfig(levels=levels, size_lots=size, size_step_lots=0),
         DifferConfig(),
@@ -105,9 +111,10 @@ def fills(
         0.0,
         [(day.start_ns, day.end_ns + S)],
     )
-    maker = MarketMaker(settings, instrument, feed, quoter, None, tape, venue)  # type: ignore[arg-type]
-    stream_day(catalog, day, contract, maker, ZERO, Config(), lambda: 1001.5, venue)
-    return [((f.ts_ns - T0) // MS, f.side, f.price_ticks, f.lots) for f in tape.fills]
+    ports = Ports(gateway, SimulatedClock(), ExactFills(), RecordedSubscription(), recorder)
+    maker = MarketMaker(settings, instrument, Quoting(stream, quoter), ports)
+    stream_day(catalog, day, maker, ZERO, balance=1e8, gateway=gateway, last_mid=lambda: 1001.5)
+    return [((f.ts_ns - T0) // MS, f.side, f.price_ticks, f.lots) for f in recorder.fills]
 
 
 # ── scripted markets through the engine ───────────────────────────────────────────────────────

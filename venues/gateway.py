@@ -49,7 +49,8 @@ class DirectGateway:
             post_only=True,
         )  # fmt: skip
         self._batch.append(lambda: self._submit(order))
-        return order.client_order_id
+        key: ClientOrderId = order.client_order_id
+        return key
 
     def amend(self, key: ClientOrderId, lots: int) -> None:
         """An order is to have `lots` altogether, those that have filled included."""

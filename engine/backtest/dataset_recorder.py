@@ -22,8 +22,8 @@ from models.errors import ModelError
 from models.features.book_features import FeatureSpec
 from models.features.dataset import DatasetHeader, DatasetWriter, read_header
 from models.features.targets import Row, Targets
+from strategies.callbacks import guarded
 from strategies.feature_stream import FeatureStream
-from strategies.maker import guarded
 from venues.recordings.catalog import Catalog, Day
 
 type Progress = Callable[[dt.date, float], None]
@@ -129,7 +129,7 @@ def record_day(
     tick = (lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None
     recorder = Recorder(Instrument(contract, day.depth), config.features, config.record.min_interval_ms, writer, tick)
     try:
-        stream_day(catalog, day, contract, recorder, MakerTakerFeeModel(_ZERO, _ZERO), config, lambda: 0.0)
+        stream_day(catalog, day, recorder, MakerTakerFeeModel(_ZERO, _ZERO), balance=config.venue.starting_balance)
         writer.close()
     except BaseException:
         writer.abort()

@@ -10,7 +10,7 @@ import numpy as np
 from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
-from engine.backtest.run_recorder import Tape
+from engine.backtest.run_recorder import RunRecorder
 from market.contracts import Contract, Fees
 from market.events import BID
 from venues.simulation.fees import FeeSchedule, FeesConfig
@@ -36,14 +36,14 @@ class Episode(msgspec.Struct, dict=True):
 
     date: dt.date
     contract: Contract
-    tape: Tape
+    tape: RunRecorder
     venue_net: float
     counts: dict[str, int]
     wall_s: float
 
     @cached_property
     def fill_index(self) -> NDArray[np.int64]:
-        """Tape index of the book that stood at each fill (fills,)."""
+        """RunRecorder index of the book that stood at each fill (fills,)."""
         times = np.array([fill.ts_ns for fill in self.tape.fills], np.int64)
         return np.maximum(np.searchsorted(self.tape.ts_ns, times, side="right") - 1, 0)
 

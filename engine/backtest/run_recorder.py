@@ -1,4 +1,4 @@
-"""The tape: what the maker saw and did, update by update, in compact columns."""
+"""The run recorder: what the maker saw and did, update by update, in compact columns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ensemble.predictor import Forecast
-from strategies.decision import Decision, Inputs
-from strategies.maker import OwnFill
+from strategies.observer import Observer, OwnFill
+from strategies.trading_state import Reason
 from strategies.values import Action, Kind, Ladder, Market
 
 
@@ -28,8 +28,8 @@ class Fill(NamedTuple):
     commission: float
 
 
-class Tape:
-    """Records a run; the maker's observer."""
+class RunRecorder(Observer):
+    """Records a run."""
 
     def __init__(self, progress: Callable[[int], None] | None = None) -> None:
         self.fills: list[Fill] = []
@@ -53,10 +53,7 @@ class Tape:
         if self._progress is not None and len(self._ts) % 1024 == 0:
             self._progress(ts_ns)
 
-    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
-        pass
-
-    def on_halt(self, reason: str) -> None:
+    def on_halt(self, reason: Reason) -> None:
         self.halted.append(reason)
 
     def on_fill(self, fill: OwnFill) -> None:
@@ -68,7 +65,7 @@ class Tape:
             if action.kind == Kind.PLACE:
                 self.placed_lots += action.size
 
-    def on_decision(self, wall_ns: int) -> None:
+    def on_decision_time(self, wall_ns: int) -> None:
         self._decisions.append(wall_ns)
 
     @property
@@ -95,6 +92,11 @@ class Tape:
     def mids(self) -> NDArray[np.float64]:
         """Mid price in ticks (updates,)."""
         return self.columns[:, :2].sum(1) / 2.0
+
+    @property
+    def last_mid(self) -> float:
+        """Mid price of the last sound update, ticks; 0 before the first."""
+        return 0.5 * (self._ints[-5] + self._ints[-4]) if self._ts else 0.0
 
     def fills_sha256(self) -> str:
         """Identity of the fills: time, side, price, size of each."""

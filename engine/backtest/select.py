@@ -10,7 +10,7 @@ from engine.backtest.dataset_recorder import Progress, record_day
 from engine.config import SHIPPED, Config, QuoterName, parse_dates
 from models.ensemble import artifact
 from models.errors import ModelError
-from models.features.book_features import dataset
+from models.features import dataset
 from strategies.intensity import fit_intensity
 from venues.recordings.catalog import Catalog, Day
 

@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.assembly import make_predictor
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import held_lot_ns
-from engine.backtest.run import Plan, make_predictor, run_day
+from engine.backtest.run import run_day
+from engine.plan import Plan
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of

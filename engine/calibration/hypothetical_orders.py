@@ -17,9 +17,9 @@ from engine.config import CalibrateConfig
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.exchange import RecordedOrders
 from venues.simulation.matcher import Matcher
 from venues.simulation.queues import Fifo, Place, QueueModel
+from venues.simulation.recorded_book import RecordedOrders
 
 AGES = (0.125, 0.25, 0.5, 1.0)
 """Shares of the horizon at which places are compared."""

@@ -9,7 +9,7 @@ import click
 import msgspec
 import numpy as np
 
-from engine.cli.main import console
+from engine.cli import console
 from engine.config import SHIPPED, Config
 from models.ensemble import artifact
 from models.ensemble.artifact import Manifest

@@ -14,15 +14,18 @@ import click
 import msgspec
 from rich.table import Table
 
+from engine.assembly import make_predictor
+from engine.backtest import select
 from engine.backtest.dataset_recorder import record_day
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import SHOWN
-from engine.backtest.run import Plan, make_predictor, run_day, select
+from engine.backtest.run import run_day
 from engine.backtest.run_recorder import Fill
 from engine.backtest.sensitivity import LATENCIES, Cell, grid
-from engine.calibration.calibrate import calibrate as calibration
-from engine.cli.main import console
+from engine.calibration import calibrate as calibration
+from engine.cli import console
 from engine.config import Config
+from engine.plan import Plan
 from engine.reports.summary import summarise
 from engine.runs import final_name, run_folder, write_json
 from market.contracts import ContractTable

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backtest.run import Plan, select
+from engine.backtest import select
+from engine.cli import console
 from engine.cli.commands import comparison, open_catalog, run_days, run_grid, simulate_day
-from engine.cli.main import console
 from engine.config import SHIPPED, Config, QuoterName
+from engine.plan import Plan
 from engine.reports.report import write_report
 from engine.reports.summary import summarise
 from engine.runs import final_name, run_folder, write_json

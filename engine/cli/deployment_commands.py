@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from engine.cli.main import console
+from engine.cli import console
 from engine.config import Config
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.deployment import Act, Lineup, Request, Trial

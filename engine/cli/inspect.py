@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest.run import select
+from engine.backtest import select
+from engine.cli import console
 from engine.cli.commands import open_catalog
-from engine.cli.main import console
 from engine.config import Config
 from engine.reports import page
 from engine.runs import final_name, run_folder, write_json

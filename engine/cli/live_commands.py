@@ -16,16 +16,16 @@ from typing import Any
 import click
 import msgspec
 
-from engine.backtest.run import select
-from engine.calibration.calibrate import calibrate as calibration
+from engine.backtest import select
+from engine.calibration import calibrate as calibration
+from engine.cli import console
 from engine.cli.commands import finish, open_catalog, plan_backtest, show_summary
-from engine.cli.main import console
 from engine.config import Config
 from engine.live.deployment.deployment import read_lineup
 from engine.live.errors import Exit, HaltedError
 from engine.live.records import journal as journals
 from engine.live.trading.checklist import Item
-from engine.live.trading.live_run import Report, plan_live, run_live
+from engine.live.trading.live_run import Report, choose, run_live
 from engine.runs import final_name, run_folder
 from market.contracts import ContractTable
 from market.errors import ConfigError
@@ -96,7 +96,7 @@ def paper_public(
         config = msgspec.structs.replace(config, adapters=msgspec.structs.replace(config.adapters, **{venue: adapter}))
     contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
     config = _once(config)
-    plan = plan_live(config)
+    plan = choose(config)
     catalog = open_catalog(config)
     today = dt.datetime.now(dt.UTC).date()
     queue, why = calibration.resolve(catalog, instrument, today, config.venue.queue)
@@ -245,7 +245,7 @@ def replay_journal(path: Path, verify: bool, artifact_folder: Path | None, as_js
             first, last = first or line.ts_ns, line.ts_ns
             seen["decisions"] += 1
             seen["actions"] += len(line.actions)
-            seen.update({f"bound by {name}": count for name, count in line.bound.items()})
+            seen.update({f"bound by {name}": count for name, count in line.refusals.items()})
             seen[f"fault {line.fault}"] += bool(line.fault)
         rows = [[name, count] for name, count in sorted(seen.items()) if count]
         title = f"{path}: {header.instrument}, {header.quoter}, {(last - first) / 1e9:,.0f} s"

@@ -210,7 +210,7 @@ def models_shadow(
     config: Config, artifact: Path | None, drop: bool, reason: str, state: Path | None, paper: bool, as_json: bool
 ) -> None:
     """Let ARTIFACT forecast beside the one that trades, without orders; alone: show how they compare."""
-    from engine.cli.main import deployment_commands as model_commands
+    from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
     if artifact is None and not drop:
@@ -229,7 +229,7 @@ def models_shadow(
 @configured
 def models_promote(config: Config, anyway: bool, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
     """Let the artifact in the shadow trade, from the next update on; the other one runs in its shadow."""
-    from engine.cli.main import deployment_commands as model_commands
+    from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
     model_commands.change(folder, "promote", None, anyway, reason, as_json)
@@ -242,7 +242,7 @@ def models_promote(config: Config, anyway: bool, reason: str, state: Path | None
 @configured
 def models_rollback(config: Config, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
     """Let the artifact trade again that the last promotion replaced."""
-    from engine.cli.main import deployment_commands as model_commands
+    from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
     model_commands.change(folder, "rollback", None, True, reason, as_json)
@@ -343,7 +343,7 @@ def paper(
     as_json: bool,
 ) -> None:
     """Trade on paper: a replayed recording, or a venue's public data."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     if (replay is None) == (venue is None):
         raise ConfigError("cmm paper: give either --replay INSTRUMENT or --venue NAME")
@@ -362,7 +362,7 @@ def paper(
 @configured
 def live(config: Config, instrument: str, venue: str | None, base_url: str | None, as_json: bool) -> None:
     """Trade live. Exit codes: 2 refused, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     sys.exit(commands.live(commands.at(config, venue, base_url), instrument, as_json))
 
@@ -372,7 +372,7 @@ def live(config: Config, instrument: str, venue: str | None, base_url: str | Non
 @configured
 def watchdog(config: Config, instrument: str) -> None:
     """Watch the traders of a state folder as a service of its own (live.watchdog: service)."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     commands.watchdog(config, instrument)
 
@@ -388,7 +388,7 @@ def halt(
     config: Config, instrument: str | None, reason: str, clear: bool, close_position: bool, base_url: str | None
 ) -> None:
     """Stop a trader, running or dead: cancel everything, verify, and forbid a new start."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     sys.exit(commands.halt(commands.at(config, None, base_url), instrument, reason, clear, close_position))
 
@@ -405,7 +405,7 @@ def exchange(
     config: Config, port: int, seed: int, replay: str | None, dates: str | None, speed: float, cash: float
 ) -> None:
     """Run a loopback exchange that speaks Bybit's v5 protocol; its keys are printed."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     commands.exchange(config, port, seed, replay, dates, speed, cash)
 
@@ -422,7 +422,7 @@ def drill(
     config: Config, faults: str | None, tries: int, jobs: int, seed: int, keep: Path | None, as_json: bool
 ) -> None:
     """Let everything go wrong at a loopback exchange, and see whether the trader ends safe each time."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     sys.exit(commands.drill(config, faults, tries, jobs, seed, keep, as_json))
 
@@ -434,7 +434,7 @@ def drill(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: bool) -> None:
     """Show what a journal holds, or prove it decision by decision."""
-    from engine.cli.main import live_commands as commands
+    from engine.cli import live_commands as commands
 
     sys.exit(commands.replay_journal(journal, verify, artifact, as_json))
 

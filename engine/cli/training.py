@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from engine.backtest.run import select
+from engine.backtest import select
+from engine.cli import console
 from engine.cli.commands import open_catalog, record, simulate_day
-from engine.cli.main import console
 from engine.config import Config
 from market.errors import ConfigError
 from models.ensemble.artifact import Manifest

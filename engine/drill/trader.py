@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from engine.backtest.run import Plan
 from engine.cli.live_commands import show_checklist
 from engine.config import Config
 from engine.live.errors import Exit, HaltedError
 from engine.live.trading.live_run import run_live
+from engine.plan import Plan
 from market.errors import ConfigError
 from models.ensemble.predictor import Forecast, Predictor
 

@@ -26,11 +26,12 @@ from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import BID
 from models.ensemble.predictor import Forecast, Predictor
-from strategies.maker import MarketMaker, OwnFill
+from strategies.maker import MarketMaker
+from strategies.observer import Observer, OwnFill
 from strategies.values import Ladder, Market
 
 if TYPE_CHECKING:
-    from engine.live.deployment.model_manager import ModelLife
+    from engine.live.deployment.model_manager import ModelManager
 
 _LOOK_S = 1.0
 _LEVELS = 12
@@ -115,7 +116,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int = 0
     counts: dict[str, int] = {}
     halted: str = ""
-    standby: str = ""
+    paused: str = ""
     problem: str = ""
     fault: str = ""
     budget_used: float = 0.0
@@ -191,7 +192,7 @@ class Publisher:
             self._socket = None
 
 
-class Telemetry:
+class Telemetry(Observer):
     """Watches one maker and publishes frames; its callbacks are the maker's observer's.
 
     Parameters
@@ -210,7 +211,7 @@ class Telemetry:
         self._horizon_ns = round(about.horizon_s * 1e9)
         self._encoder = msgspec.json.Encoder()
         self._maker: MarketMaker | None = None
-        self._models: ModelLife | None = None
+        self._models: ModelManager | None = None
         self._last: tuple[int, Market, Forecast | None, Ladder | None] | None = None
         self._pending: deque[tuple[int, int, float, float]] = deque()  # due, time, mid, forecast
         self._sample_ns = 0
@@ -224,7 +225,7 @@ class Telemetry:
         if predictor is not None:
             predictor.watch()  # now: reading and importing take a third of a second, and trading waits for nobody
 
-    def bind(self, maker: MarketMaker, models: ModelLife | None) -> None:
+    def bind(self, maker: MarketMaker, models: ModelManager | None) -> None:
         """The maker that is watched, and what is known of its models."""
         self._maker, self._models = maker, models
 
@@ -239,7 +240,9 @@ class Telemetry:
 
     # ── within decisions: as little as can be ─────────────────────────────────────────────────
 
-    def on_update(self, ts_ns: int, market: Market, forecast: Forecast | None, ladder: Ladder | None) -> None:
+    def on_update(
+        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
+    ) -> None:
         """Remember the last update, and now and then a forecast until its horizon has passed."""
         self._last = (ts_ns, market, forecast, ladder)
         if self._start is None and self._maker is not None:
@@ -253,7 +256,7 @@ class Telemetry:
             self._sample_ns = ts_ns + _SAMPLE_NS
             pending.append((ts_ns + self._horizon_ns, ts_ns, market.mid_ticks, forecast.mid_change_ticks))
 
-    def on_decision(self, wall_ns: int) -> None:
+    def on_decision_time(self, wall_ns: int) -> None:
         self._decisions += 1
         if len(self._times) < _KEPT:
             self._times.append(wall_ns)
@@ -289,21 +292,22 @@ class Telemetry:
         maker = self._maker
         assert maker is not None
         self._seq += 1
+        trading = maker.trading
         if self._last is None:
             return Frame(
-                about=self.about, seq=self._seq, ts_ns=0, phase=phase, position=maker.position, halted=maker.halted,
-                standby=maker.standby, problem=maker.problem, counts=dict(maker.counts), resting=resting,
+                about=self.about, seq=self._seq, ts_ns=0, phase=phase, position=maker.position, halted=trading.halted,
+                paused=trading.paused, problem=maker.problem, counts=dict(maker.counts), resting=resting,
             )  # fmt: skip
         ts_ns, market, forecast, ladder = self._last
         bids, asks = maker.shown(_LEVELS)
         return Frame(
             about=self.about, seq=self._seq, ts_ns=ts_ns, phase=phase, bids=bids, asks=asks,
-            orders=[(o.side, o.price, o.left, int(o.state)) for o in maker.working.all()],
+            orders=[(o.side, o.price, o.left, int(o.state)) for o in maker.orders.working.all()],
             wanted=(ladder.bids.tolist(), ladder.asks.tolist()) if ladder is not None else ([], []),
             position=maker.position, pnl=self._pnl(maker, market.mid_ticks), forecast=forecast,
             sigma=market.sigma_ticks, regime=market.regime, closeness=self._closeness(forecast),
             outcomes=self._outcomes, fills=self._fills, decision_ns=self._times, decisions=self._decisions,
-            counts=dict(maker.counts), halted=maker.halted, standby=maker.standby, problem=maker.problem,
+            counts=dict(maker.counts), halted=trading.halted, paused=trading.paused, problem=maker.problem,
             fault=maker.model_fault, budget_used=maker.money.used, resting=resting,
             trial=self._models.trial() if self._models is not None else None,
             drifts=self._models.drifts if self._models is not None else {},

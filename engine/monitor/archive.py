@@ -94,8 +94,8 @@ class Index:
 def _shown(index: int, line: Line) -> dict[str, Any]:
     return {
         "i": index, "ts_ms": line.ts_ns / 1e6, "market": line.market, "forecast": line.forecast, "fault": line.fault,
-        "paused": line.paused, "bids": line.bids, "asks": line.asks, "position": line.standing[0],
-        "ladder": line.ladder, "actions": line.actions, "bound": line.bound,
+        "paused": line.paused, "bids": line.bids, "asks": line.asks, "position": line.risk[0],
+        "ladder": line.ladder, "actions": line.actions, "bound": line.refusals,
     }  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class Watched:
     def why(self) -> str:
         """What keeps it from quoting."""
         frame = self.frame
-        return frame.halted or frame.standby or frame.problem or frame.fault
+        return frame.halted or frame.paused or frame.problem or frame.fault
 
     def latency_us(self) -> dict[str, float]:
         """Percentiles of the last decisions."""
@@ -159,7 +159,7 @@ class Watched:
             "position": frame.position, "pnl": msgspec.structs.asdict(frame.pnl), "forecast": frame.forecast,
             "sigma": frame.sigma, "regime": frame.regime, "closeness": frame.closeness, "counts": frame.counts,
             "guard": {
-                "halted": frame.halted, "standby": frame.standby, "problem": frame.problem, "fault": frame.fault,
+                "halted": frame.halted, "paused": frame.paused, "problem": frame.problem, "fault": frame.fault,
                 "budget_used": frame.budget_used, "latch": self.latched(),
             },
             "trial": _trial(frame), "drifts": frame.drifts, "resting": frame.resting,

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest.run import select
+from engine.backtest import select
+from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import TRUTH, Calibration
-from engine.calibration.calibrate import calibrate as calibration
 from engine.calibration.hypothetical_orders import AGES, L3Day, Phantoms, load
+from engine.cli import console
 from engine.cli.commands import open_catalog
-from engine.cli.main import console
 from engine.config import Config
 from engine.reports import page
 from engine.runs import final_name, run_folder, write_json

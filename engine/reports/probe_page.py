@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.cli.main import console
+from engine.cli import console
 from engine.reports import page
 from market.errors import ConfigError
 from models.ensemble import artifact

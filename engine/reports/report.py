@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import SHOWN
-from engine.backtest.run import Plan
 from engine.backtest.sensitivity import LATENCIES
+from engine.plan import Plan
 from engine.reports import page
 from market.events import BID
 from venues.simulation.fees import SCENARIOS

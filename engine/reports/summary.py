@@ -11,8 +11,8 @@ import numpy as np
 
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import METRICS
-from engine.backtest.run import Plan
 from engine.backtest.sensitivity import Cell, Outcome, outcome, summarise_grid
+from engine.plan import Plan
 from models.ensemble import artifact
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from models.errors import ModelError
-from models.features.book_features import dataset
+from models.features import dataset
 from models.features.dataset import Dataset, DatasetHeader
 
 _SHARES = (0.15, 0.2, 0.15)  # of the training span, for valid, calibrate and test where they are not given

@@ -28,7 +28,8 @@ from models.ensemble.predictor import run_graph, run_rows
 from models.ensemble.recalibrate import moments, replay
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.errors import ModelError
-from models.features.book_features import TASKS, FeatureSpec, checks, scores, splits
+from models.features import checks, scores, splits
+from models.features.book_features import TASKS, FeatureSpec
 from models.features.dataset import Dataset
 from models.features.labels import cells, denormalise
 from models.features.scaler import Scaler

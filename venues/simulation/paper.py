@@ -17,6 +17,7 @@ from nautilus_trader.model import (
     LiquiditySide,
     Money,
     OmsType,
+    OrderBookDeltas,
     OrderSide,
     TradeId,
     TradeTick,
@@ -248,7 +249,7 @@ class PaperExchange(ExecutionClient):
 
 
 class PaperGateway(DirectGateway):
-    """The direct way to a paper exchange that trades on live data: the exchange sees each event before the maker does."""
+    """The direct way to a paper exchange on live data: the exchange sees each event before the maker does."""
 
     def __init__(self, instrument: Instrument, market: Callable[[Any], None]) -> None:
         super().__init__(instrument)

@@ -269,3 +269,21 @@ class Nautilus(Pessimistic):
 
     def __init__(self, books_first: bool = False) -> None:
         super().__init__(books_first=False)
+
+
+def make_queue(config: QueueConfig, *, books_first: bool) -> QueueModel | None:
+    """The queue model of a configuration in which `calibrated` has been resolved; None is Nautilus' own.
+
+    `books_first`: the feed tells of a level's shrink before the trade that explains it.
+    """
+    if config.model == "nautilus":
+        return None
+    if config.model == "power":
+        return Power(config.n, config.bias, books_first)
+    simple: dict[str, type[QueueModel]] = {
+        "fifo": Fifo,
+        "pessimistic": Pessimistic,
+        "optimistic": Optimistic,
+        "proportional": Proportional,
+    }
+    return simple[config.model](books_first)

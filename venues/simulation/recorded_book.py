@@ -1,4 +1,4 @@
-"""The recorded book beside which our orders stand: levels as far as the feed shows them, with orders where it names them."""
+"""The recorded book beside which our orders stand, as far as the feed shows it."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.backtest.run import Plan
 from engine.live.safety.state import is_alive, read_whole, write_whole
+from engine.plan import Plan
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.drift import Comparison

@@ -32,7 +32,8 @@ from models.ensemble.predictor import Forecast, Predictor
 from models.errors import ModelError
 from models.features.targets import Row, Targets
 from strategies.maker import MarketMaker
-from strategies.values import Market
+from strategies.observer import Observer
+from strategies.values import Ladder, Market
 
 _LOOK_NS = 1_000_000_000
 _REPORT_BEATS = 8
@@ -106,7 +107,7 @@ class _Due(NamedTuple):
     shadow: Forecast | None
 
 
-class ModelLife:
+class ModelManager(Observer):
     """What a trader does about its models besides forecasting.
 
     Parameters
@@ -191,16 +192,18 @@ class ModelLife:
 
     # ── with each sound book update, after its actions went out ───────────────────────────────
 
-    def on_update(self, ts_ns: int, market: Market, forecast: Forecast | None, decided: bool) -> None:
+    def on_update(
+        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
+    ) -> None:
         """Hold earlier forecasts against what came of them; where one was asked for, let the shadow forecast too."""
         if self._broken:
             return
         try:
-            self._follow(ts_ns, market, forecast, decided)
+            self._follow(ts_ns, market, forecast, decided=ladder is not None)
         except Exception as error:  # whatever it is, it must not end the trading
             self._broken = f"{type(error).__name__}: {error}"
 
-    def _follow(self, ts_ns: int, market: Market, forecast: Forecast | None, decided: bool) -> None:
+    def _follow(self, ts_ns: int, market: Market, forecast: Forecast | None, *, decided: bool) -> None:
         self._ts_ns = ts_ns
         for row in self._targets.on_book(ts_ns, market.bid_ticks, market.ask_ticks, True):
             self._come_due(row)

@@ -17,14 +17,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backtest.run import Plan, make_quoter
-from engine.config import Config
+from engine.assembly import make_decider
+from engine.config import Config, QuoterName
+from engine.plan import Plan
 from market.contracts import Contract, ContractTable
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.predictor import Forecast, Predictor
 from strategies.decision import Decider, Decision, Inputs
-from strategies.limits import Standing
+from strategies.limits import RiskState
+from strategies.observer import Observer
 from strategies.values import Action, Kind, Market
 
 _SCHEMA = 1
@@ -35,7 +37,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = _SCHEMA
     config: Config
-    quoter: str
+    quoter: QuoterName
     instrument: str
     artifact: str | None
     artifact_hash: str | None
@@ -71,11 +73,11 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     paused: tuple[bool, bool]
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
-    standing: tuple[int, int, int, int, list[tuple[int, int, bool]], int, float | None, float | None, float | None, str]
-    """As `Standing`; null stands for a number that JSON does not know: unknown, or without limit."""
+    risk: tuple[int, int, int, int, list[tuple[int, int, bool]], int, float | None, float | None, float | None, str]
+    """As `RiskState`; null stands for a number that JSON does not know: unknown, or without limit."""
     ladder: tuple[list[tuple[int, int]], list[tuple[int, int]]]
     actions: list[tuple[int, int, int, int, int]]
-    bound: dict[str, int]
+    refusals: dict[str, int]
 
 
 class Journal:
@@ -105,7 +107,7 @@ class Journal:
 
 def _line(ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> Line:
     raw = features.tobytes()
-    s = inputs.standing
+    s = inputs.risk
     ladder = decision.ladder
     return Line(
         ts_ns,
@@ -123,12 +125,34 @@ def _line(ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: D
         ),
         (ladder.bids.tolist(), ladder.asks.tolist()),
         [tuple(map(int, action)) for action in decision.actions],  # type: ignore[misc]
-        decision.bound,
+        decision.refusals,
     )  # fmt: skip
 
 
 def _finite(value: float) -> float | None:
     return value if value - value == 0.0 else None
+
+
+class JournalKeeper(Observer):
+    """Writes each decision into the journal at hand, if there is one."""
+
+    def __init__(self) -> None:
+        self.journal: Journal | None = None
+
+    def change(self, journal: Journal | None) -> None:
+        """Close the journal at hand and go on with another."""
+        self.close()
+        self.journal = journal
+
+    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
+        if self.journal is not None:
+            self.journal.append(ts_ns, features, inputs, decision)
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -206,11 +230,8 @@ def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
             raise ConfigError(f"{folder}: not the artifact of this journal, which has the hash {header.artifact_hash}")
         predictor = Predictor(folder)
     contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(header.instrument)
-    plan = Plan(config, header.quoter, None, header.intensity)  # type: ignore[arg-type]
-    decider = Decider(
-        config.strategy.ladder, config.strategy.differ, config.limits, config.guard.model,
-        make_quoter(plan, header.break_even_ticks), contract.turnover,
-    )  # fmt: skip
+    run = Plan(config, header.quoter, None, header.intensity)
+    decider = make_decider(run, header.break_even_ticks, contract.turnover)
     count, torn, differences = 0, False, []
     for number, line in enumerate(lines, start=2):
         if line is None:
@@ -235,12 +256,12 @@ def _again(line: Line, predictor: Predictor | None, decider: Decider) -> str:
         again = predictor.predict()
         if again != forecast:
             return f"forecast: {forecast} then, {again} now"
-    s = line.standing
+    s = line.risk
     unlimited = float("inf") if s[8] is None else s[8]
     gross, net = (float("nan") if value is None else value for value in (s[6], s[7]))
-    standing = Standing(s[0], s[1], s[2], s[3], tuple(s[4]), s[5], gross, net, unlimited, s[9])
+    risk = RiskState(s[0], s[1], s[2], s[3], tuple(s[4]), s[5], gross, net, unlimited, s[9])
     decision = decider.decide(
-        Inputs(Market(*line.market), forecast, line.fault, line.paused, line.bids, line.asks, standing)
+        Inputs(Market(*line.market), forecast, line.fault, line.paused, line.bids, line.asks, risk)
     )
     ladder = tuple([tuple(level) for level in side.tolist()] for side in decision.ladder)
     if ladder != line.ladder:
@@ -248,6 +269,6 @@ def _again(line: Line, predictor: Predictor | None, decider: Decider) -> str:
     actions = [Action(Kind(kind), *rest) for kind, *rest in line.actions]
     if actions != decision.actions:
         return f"actions: {actions} then, {decision.actions} now"
-    if dict(decision.bound) != line.bound:
-        return f"limits that bound: {line.bound} then, {decision.bound} now"
+    if dict(decision.refusals) != line.refusals:
+        return f"limits that bound: {line.refusals} then, {decision.refusals} now"
     return ""

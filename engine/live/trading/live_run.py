@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backtest.run import Plan, make_predictor
+from engine.assembly import make_predictor
 from engine.config import SHIPPED, Config
 from engine.live.deployment.deployment import begin
 from engine.live.errors import Exit, HaltedError
@@ -35,9 +35,11 @@ from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.trading import checklist
 from engine.live.trading.node import make_builder
 from engine.live.trading.trader import Trader, latch
+from engine.plan import Plan, plan_live
 from market.contracts import Contract, ContractTable
 from market.errors import ConfigError
 from models.ensemble.predictor import Predictor
+from strategies.trading_state import Reason
 from venues.live.account_client import DeskError
 from venues.live.adapters import add_bybit_execution, add_public_data
 
@@ -68,7 +70,7 @@ def _quietly(write: Callable[[], None]) -> None:
         write()
 
 
-def plan_live(config: Config) -> Plan:
+def choose(config: Config) -> Plan:
     """Which artifact trades: the one the configuration names, else the shipped one."""
     path = None
     if config.strategy.quoter == "cmm":
@@ -128,7 +130,7 @@ def _run(
     show: Callable[[list[checklist.Item]], None],
     load: Callable[[Plan], Predictor | None],
 ) -> Report:
-    plan, lineup = begin(state.path, plan_live(config), config.live.artifact_hash)
+    plan, lineup = begin(state.path, choose(config), config.live.artifact_hash)
     items = checklist.check_config(config)
     if plan.artifact is not None:
         items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), lineup)
@@ -152,7 +154,7 @@ def _run(
         raise error
     if price is None:
         raise ConfigError(f"{contract.id}: the venue shows no sound book; start again when it has two sides")
-    trader = Trader(plan, contract, state, load(plan), price, lineup)
+    trader = Trader(plan_live(plan, contract, price, time.time_ns()), state, load(plan), lineup)
     with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
         return _trade(trader, config, contract, credentials, state)
 
@@ -161,11 +163,11 @@ def _trade(trader: Trader, config: Config, contract: Contract, credentials: Keys
     watchdog = _start_watchdog(config, contract, state)
     try:
         if not _await_watchdog(config, state, watchdog):
-            trader.stop_for("watchdog_lost")
+            trader.stop_for(Reason.WATCHDOG_LOST)
         elif not trader.stopper.asked.is_set():
             _run_node(trader, config, contract, credentials)
     except Exception as failure:
-        trader.maker.failure = trader.maker.failure or failure
+        trader.maker.trading.fail(failure)
     return _wind_up(trader, config, contract, credentials, state, watchdog)
 
 
@@ -183,8 +185,8 @@ def _run_node(trader: Trader, config: Config, contract: Contract, credentials: K
     trader.stopper.bind(node)
     node.add_strategy(trader.maker)
     node.run()
-    if not trader.maker.halted and trader.maker.failure is None:
-        trader.stop_for("node_ended")  # Nautilus stopped by itself, on an error of its own
+    if not trader.maker.trading.is_over:
+        trader.stop_for(Reason.NODE_ENDED)  # Nautilus stopped by itself, on an error of its own
 
 
 async def _ask_venue(
@@ -267,14 +269,14 @@ def _wind_up(
             watchdog.wait(10.0)
         except subprocess.TimeoutExpired:
             watchdog.kill()
-    if trader.journal is not None:
-        trader.journal.close()
+    journal = trader.journals.journal
+    trader.journals.close()
     trader.store.close()
     trader.alarms.close()
     return Report(
         int(code), trader.reason, wound.resting, position, venue_position, format(totals.flow, "f"),
         format(totals.commissions, "f"), totals.fills, recovered, dict(maker.counts),
-        str(trader.journal.path) if trader.journal is not None else None, wound.seconds,
+        str(journal.path) if journal is not None else None, wound.seconds,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`cmm paper`: the maker in a live node, on a replayed recording or on public data, at the paper venue."""
+"""`cmm paper`: the maker in a live node, on a replayed recording or on public data, at the paper exchange."""
 
 from __future__ import annotations
 
@@ -10,238 +10,160 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from nautilus_trader.live import LiveNode
-from numpy.typing import NDArray
+from nautilus_trader.model import OrderBookDeltas, TradeTick
 
-from engine.backtest.disposal import collected
+from engine.assembly import build_maker, make_exchange, make_predictor
 from engine.backtest.episode import Episode
-from engine.backtest.run import Plan, first_price, make_predictor, make_queue, make_quoter
-from engine.backtest.run_recorder import Tape
-from engine.calibration.calibrate import calibrate as calibration
-from engine.live.deployment import deployment as lineups
-from engine.live.deployment.model_manager import ModelLife
-from engine.live.records.journal import Journal, header_of
+from engine.backtest.run_recorder import RunRecorder
+from engine.disposal import collected
+from engine.live.deployment import deployment as deployments
+from engine.live.deployment.model_manager import ModelManager
+from engine.live.records.journal import Journal, JournalKeeper, header_of
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper, data_factory, execution_factory, make_builder
-from engine.live.trading.paper_venue import PaperConfig, PaperVenue
+from engine.plan import Plan, TradingPlan, plan_day, plan_public
 from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import ASK, BID
-from market.nautilus import Decoder, Instrument
-from market.sessions import SessionClock
-from models.ensemble.predictor import Forecast, Predictor
-from strategies.decision import Decision, Inputs
-from strategies.feature_stream import FeatureStream
-from strategies.maker import MakerConfig, MarketMaker, OwnFill
-from strategies.quoters import CmmQuoter
-from strategies.values import Ladder, Market
+from market.nautilus import Instrument
+from models.ensemble.predictor import Predictor
+from strategies.clock import ReplayedClock, WallClock
+from strategies.fill_policy import ExactFills, VenueFills
+from strategies.observer import Observers
+from strategies.subscription import LiveSubscription, RecordedSubscription
+from strategies.trading_state import Reason
+from strategies.wiring import Ports, Timer
+from venues.gateway import DirectGateway
 from venues.live.adapters import add_public_data
 from venues.recordings.catalog import Catalog, Day
-from venues.recordings.loaders import traits
 from venues.recordings.replay import Replay, ReplayClock, ReplayConfig
-from venues.simulation.exchange import SimulatedVenue
-from venues.simulation.fees import FeeSchedule, fees_of
-from venues.simulation.latency import CommandPath
-from venues.simulation.paper import PaperConfig, PaperVenue
+from venues.simulation.paper import PaperClientConfig, PaperExchange, PaperGateway
 from venues.simulation.queues import QueueConfig
 
 type Progress = Callable[[dt.date, float], None]
 
-_YEAR_NS = 366 * 86_400 * 10**9
-_LIVE_DEPTH = 50
-
-
-class Recorder:
-    """The maker's observer: tape, journal and telemetry."""
-
-    def __init__(self, tape: Tape, telemetry: Telemetry | None) -> None:
-        self.journal: Journal | None = None
-        self.on_actions = tape.on_actions
-        self.on_halt = tape.on_halt
-        self._tape, self._telemetry = tape, telemetry
-        self.models: ModelLife | None = None
-
-    def on_update(
-        self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
-    ) -> None:
-        self._tape.on_update(ts_ns, market, position, forecast, ladder)
-        if self._telemetry is not None:
-            self._telemetry.on_update(ts_ns, market, forecast, ladder)
-        if self.models is not None:
-            self.models.on_update(ts_ns, market, forecast, ladder is not None)
-
-    def on_decision(self, wall_ns: int) -> None:
-        self._tape.on_decision(wall_ns)
-        if self._telemetry is not None:
-            self._telemetry.on_decision(wall_ns)
-
-    def on_fill(self, fill: OwnFill) -> None:
-        self._tape.on_fill(fill)
-        if self._telemetry is not None:
-            self._telemetry.on_fill(fill)
-
-    def on_decided(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
-        if self.journal is not None:
-            self.journal.append(ts_ns, features, inputs, decision)
-
 
 class Paper:
-    """Maker and paper venue of one instrument, ready to be put into a node.
+    """Maker and paper exchange of one instrument, ready to be put into a node.
 
     Parameters
     ----------
-    plan : Plan
-    contract : Contract
-    queue : tuple
-        A queue model's configuration, and the day or (live) None whose feed it is for.
-    span : tuple[int, int]
-        Times between which sessions are looked for, ns.
-    price : float or None
-        Of the instrument, ticks: fees as a fraction of turnover become ticks by it. None waits for the
-        first book before anything is quoted.
-    now : callable or None
-        The market's time where it is not the node's clock.
+    plan : TradingPlan
+        Without a price nothing is quoted before the first book.
+    clock : ReplayClock or None
+        Of a replay; None trades live data.
     journal : Path or None
+        Journals of decisions and the deployment of models lie there.
 
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        contract: Contract,
-        queue: QueueConfig,
-        day: Day | None,
-        span: tuple[int, int],
-        price: float | None,
-        now: Callable[[], int] | None,
-        journal: Path | None,
-    ) -> None:
+    def __init__(self, plan: TradingPlan, clock: ReplayClock | None, journal: Path | None) -> None:
         config = plan.config
         if config.model.recalibrate.enabled:
             raise ConfigError("model.recalibrate.enabled: recalibration works in backtests only so far; switch it off")
-        if queue.model == "nautilus" or (day is None and queue.model == "fifo"):
-            raise ConfigError(f"venue.queue.model {queue.model}: the paper venue does not host it; use calibrated")
-        self.contract, self._now = contract, now
-        self.tape = Tape()
-        fees = fees_of(contract, config.fees.scenario, config.fees)
-        self._schedule = FeeSchedule(contract, fees, config.fees)
-        self._path = CommandPath(config.venue.latency, *span)
-        depth = day.depth if day is not None else _LIVE_DEPTH
-        instrument = Instrument(contract, depth)
-        snapshots = day is not None and traits(day.format).snapshots
-        self._simulated = SimulatedVenue(
-            make_queue(queue, day), instrument, self._path, Decoder(instrument).book, self.now, snapshots,
-            queue.model == "fifo",
-        )  # fmt: skip
-        lineup = None
+        if plan.queue is None or plan.queue.model == "nautilus":
+            raise ConfigError("venue.queue.model nautilus: the paper venue does not host it; use calibrated")
+        deployment = None
         if journal is not None:
-            plan, lineup = lineups.begin(journal.parent, plan)
-        predictor: Predictor | None = make_predictor(plan)
-        self._quoter = make_quoter(plan, 0.0)
-        self._break_even = 0.0
-        self._journals = 0
-        self._plan, self._predictor, self._span, self._journal_path = plan, predictor, span, journal
-        guard = config.guard
-        if day is None:
-            adapter = getattr(config.adapters, contract.exchange.lower(), None)
-            if adapter is not None and guard.data.sequence == "ignore":
-                guard = msgspec.structs.replace(
-                    guard, data=msgspec.structs.replace(guard.data, sequence=adapter.sequence)
-                )
+            run, deployment = deployments.begin(journal.parent, plan.run)
+            plan = msgspec.structs.replace(plan, run=run)
+        self.plan, self._clock, self._journal_path = plan, clock, journal
+        self._exchange = make_exchange(plan)
+        self._predictor = make_predictor(plan.run)
+        self.recorder = RunRecorder()
+        self._journals, self._journals_opened = JournalKeeper(), 0
+        observers = Observers([self.recorder, self._journals])
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
-            about = about_of(config, contract, predictor, "paper", plan.quoter, plan.artifact)
-            self.telemetry = Telemetry(config, about, contract, predictor)
-        self._recorder = Recorder(self.tape, self.telemetry)
-        self.maker = MarketMaker(
-            MakerConfig(
-                config.strategy.ladder, config.strategy.differ, config.limits, guard,
-                config.strategy.stop_before_close_s, SessionClock(contract.sessions).closes(*span),
-                contract.worth, contract.turnover, is_live=day is None,
-            ),
-            instrument,
-            FeatureStream(instrument, predictor.manifest.spec if predictor is not None else config.features),
-            self._quoter,
-            predictor,
-            self._recorder,
-            now=now,
-            tap=self._tap if day is None else None,
-            upkeep=(round(config.monitor.every_ms * 1e6), self._upkeep),
-        )  # fmt: skip
-        if predictor is not None and lineup is not None and journal is not None:
-            self._recorder.models = ModelLife(
-                journal.parent, config, lineup, predictor, contract.id,
+            about = about_of(config, plan.contract, self._predictor, "paper", plan.run.quoter, plan.run.artifact)
+            self.telemetry = Telemetry(config, about, plan.contract, self._predictor)
+            observers.add(self.telemetry)
+        self.maker = build_maker(plan, self._predictor, self._ports(observers))
+        self._models: ModelManager | None = None
+        if self._predictor is not None and deployment is not None and journal is not None:
+            self._models = ModelManager(
+                journal.parent, config, deployment, self._predictor, plan.contract.id,
                 lambda one, who: self._new_journal(one, Path(who.path)),
                 lambda key: journal.with_name(f"shadow-{key}-{time.time_ns() // 10**6}.jsonl"),
                 self._promoted, _say,
             )  # fmt: skip
-            self._recorder.models.bind(self.maker)
+            self._models.bind(self.maker)
+            observers.add(self._models)
         if self.telemetry is not None:
-            self.telemetry.bind(self.maker, self._recorder.models)
-        self._is_priced = False
-        if price is not None:
-            self._start(price)
+            self.telemetry.bind(self.maker, self._models)
+        if plan.price_ticks is not None:
+            self._journals.change(self._new_journal(self._predictor, plan.run.artifact))
         else:
-            self.maker.standby = "no_mark"
-        self._data_alarm = DataAlarm(contract.id, config.live.data_alarm_s, _say)
-        self._balance = config.venue.starting_balance
-        self.venue: PaperVenue | None = None
+            self.maker.pause_quoting(Reason.NO_MARK)
+        self._data_alarm = DataAlarm(plan.contract.id, config.live.data_alarm_s, _say)
+        self.client: PaperExchange | None = None
         self.failure: Exception | None = None
+
+    def _ports(self, observers: Observers) -> Ports:
+        instrument = Instrument(self.plan.contract, self.plan.depth)
+        timer = Timer(round(self.plan.config.monitor.every_ms * 1e6), self._on_timer)
+        if self._clock is not None:
+            replayed = ReplayedClock(self._clock.now)
+            data = RecordedSubscription()
+            return Ports(DirectGateway(instrument), replayed, ExactFills(), data, observers, timer)
+        gateway = PaperGateway(instrument, self._on_live_event)
+        return Ports(gateway, WallClock(), VenueFills(), LiveSubscription(), observers, timer)
 
     def now(self) -> int:
         """The market's time, ns."""
-        return self._now() if self._now is not None else time.time_ns()
-
-    def _start(self, price: float) -> None:
-        """A price is known: what fees cost in ticks follows, and quoting may begin."""
-        self._is_priced = True
-        self._break_even = self._schedule.break_even_ticks(price)
-        if isinstance(self._quoter, CmmQuoter):
-            self._quoter.charge(self._break_even)
-        self.maker.standby = ""
-        self._recorder.journal = self._new_journal(self._predictor, self._plan.artifact)
+        return self._clock.now() if self._clock is not None else time.time_ns()
 
     def _new_journal(self, predictor: Predictor | None, folder: Path | None) -> Journal | None:
         """A journal of decisions made with an artifact."""
         path = self._journal_path
         if path is None:
             return None
-        plan = msgspec.structs.replace(self._plan, artifact=folder)
-        header = header_of(plan, self.contract, predictor, self._break_even, self._span[0])
-        self._journals += 1
-        return Journal(path.with_stem(f"{path.stem}-{self._journals}") if self._journals > 1 else path, header)
+        run = msgspec.structs.replace(self.plan.run, artifact=folder)
+        header = header_of(run, self.plan.contract, predictor, self.plan.break_even_ticks, self.plan.span[0])
+        self._journals_opened += 1
+        count = self._journals_opened
+        return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, header)
 
-    def _promoted(self, predictor: Predictor, who: lineups.Member, journal: Journal | None) -> None:
+    def _promoted(self, predictor: Predictor, who: deployments.Member, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""
-        if self._recorder.journal is not None:
-            self._recorder.journal.close()
-        self._recorder.journal = journal
+        self._journals.change(journal)
         if self.telemetry is not None:
             self.telemetry.adopt(predictor, Path(who.path))
 
-    def _tap(self, event: Any) -> None:
+    # ── the market ────────────────────────────────────────────────────────────────────────────
+
+    def on_event(self, event: TradeTick | OrderBookDeltas) -> None:
+        """The market moves: the exchange sees it before the maker does."""
+        assert self.client is not None
+        self.client.on_event(event)
+        if self.client.failure is not None:
+            raise self.client.failure
+
+    def _on_live_event(self, event: TradeTick | OrderBookDeltas) -> None:
         self.on_event(event)
-        if not self._is_priced:
-            bid, ask = self._simulated.book.best(BID), self._simulated.book.best(ASK)
+        if self.plan.price_ticks is None:
+            bid, ask = self._exchange.book.best(BID), self._exchange.book.best(ASK)
             if 0 < bid < ask:
-                self._start(0.5 * (bid + ask))
+                self._price_known(0.5 * (bid + ask))
 
-    def on_event(self, event: Any) -> None:
-        """The market moves."""
-        assert self.venue is not None
-        self.venue.on_event(event)
-        if self.venue.failure is not None:
-            raise self.venue.failure
+    def _price_known(self, price_ticks: float) -> None:
+        """What fees cost in ticks follows from a price, and quoting may begin."""
+        self.plan = msgspec.structs.replace(self.plan, price_ticks=price_ticks)
+        self.maker.know_costs(self.plan.break_even_ticks)
+        self.maker.resume_quoting()
+        self._journals.change(self._new_journal(self._predictor, self.plan.run.artifact))
 
-    def make_venue(self, **client: Any) -> PaperVenue:
+    # ── the node ──────────────────────────────────────────────────────────────────────────────
+
+    def make_client(self, **client: Any) -> PaperExchange:
         """For Nautilus: the execution client."""
-        self.venue = PaperVenue(
-            self._simulated, self._path, self.contract, self._schedule, self._balance, self.now, self._now is None,
-            **client,
+        self.client = PaperExchange(
+            self._exchange, self.plan.contract, self.plan.config.venue.starting_balance, self.now,
+            is_paced=self._clock is None, **client,
         )  # fmt: skip
-        return self.venue
+        return self.client
 
     def taken(self) -> int:
         """Events of the market that the maker has taken."""
@@ -250,36 +172,35 @@ class Paper:
         return self.maker.counts["book_updates"] + self.maker.counts["trades"]
 
     def is_settled(self) -> bool:
-        """Whether venue and maker have heard all that they sent each other."""
-        assert self.venue is not None
-        return self.maker.commands_sent <= self.venue.received and self.venue.told <= self.maker.answers
+        """Whether exchange and maker have heard all that they sent each other."""
+        assert self.client is not None
+        return self.maker.commands_sent <= self.client.received and self.client.told <= self.maker.orders.answers
 
-    def _upkeep(self) -> None:
-        if self._recorder.models is not None and self._is_priced:
-            self._recorder.models.upkeep()
-        if not self.maker.halted:
+    def _on_timer(self) -> None:
+        if self._models is not None and self.plan.price_ticks is not None:
+            self._models.upkeep()
+        if not self.maker.trading.is_over:
             now = self.now()
             self._data_alarm.look(self.maker.problem if self.maker.is_open(now) else "", now, now)
         if self.telemetry is not None:
-            if not self.maker.halted and self.telemetry.asks_to_halt():
-                self.maker.halt("operator")
+            if not self.maker.trading.is_over and self.telemetry.asks_to_halt():
+                self.maker.halt(Reason.OPERATOR)
             self.telemetry.publish("trading")
 
     def close(self) -> None:
         """Close the journal, send a last frame."""
-        if self._recorder.journal is not None:
-            self._recorder.journal.close()
+        self._journals.close()
         if self.telemetry is not None:
             self.telemetry.close("stopped")
-        if self._recorder.models is not None:
-            self._recorder.models.close()
+        if self._models is not None:
+            self._models.close()
 
     def episode(self, date: dt.date, wall_s: float) -> Episode:
         """What the run left."""
-        assert self.venue is not None
-        mid = float(self.tape.mids[-1]) if len(self.tape.ts_ns) else 0.0
-        counts = {**self.maker.counts, **self._simulated.counts, "locked_lots": self._schedule.locked_lots}
-        return Episode(date, self.contract, self.tape, self.venue.ledger.equity(mid), counts, wall_s)
+        assert self.client is not None
+        net = self.client.ledger.equity(self.recorder.last_mid)
+        counts = {**self.maker.counts, **self._exchange.counts}
+        return Episode(date, self.plan.contract, self.recorder, net, counts, wall_s)
 
 
 def _say(kind: str, text: str) -> None:
@@ -288,16 +209,13 @@ def _say(kind: str, text: str) -> None:
 
 @collected
 def replay_day(
-    catalog: Catalog, day: Day, plan: Plan, speed: float, journal: Path | None, progress: Progress | None = None
+    catalog: Catalog, day: Day, run: Plan, speed: float, journal: Path | None, progress: Progress | None = None
 ) -> Episode:
     """Trade a recorded day in a live node, `speed` times as fast as it was (0: as fast as it goes)."""
-    contract = catalog.contract(day)
-    queue = plan.queue or calibration.resolve(catalog, day.instrument, day.date, plan.config.venue.queue)[0]
-    clock = ReplayClock(day.start_ns, speed)
+    replayed = ReplayClock(day.start_ns, speed)
     span = max(day.end_ns - day.start_ns, 1)
-    paper = Paper(
-        plan, contract, queue, day, (day.start_ns, day.end_ns), first_price(catalog, day), clock.now, journal,
-    )  # fmt: skip
+    paper = Paper(plan_day(run, catalog, day), replayed, journal)
+    exchange = paper.plan.contract.exchange
     stopper = Stopper()
 
     ended: list[bool] = []
@@ -309,15 +227,14 @@ def replay_day(
 
     def make_replay(*, name: str, config: Any, cache: Any, clock: Any) -> Replay:
         return Replay(
-            catalog, day, replay_clock, paper.on_event, lambda _: paper.maker.check(), paper.is_settled, paper.taken,
+            catalog, day, replayed, paper.on_event, lambda _: paper.maker.check(), paper.is_settled, paper.taken,
             done, (lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else (lambda _: None),
             name=name, config=config, cache=cache, clock=clock,
         )  # fmt: skip
 
-    replay_clock = clock
     builder = make_builder(live=False)
-    builder = builder.add_data_client(contract.exchange, data_factory(make_replay), ReplayConfig())
-    builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_venue), PaperConfig())
+    builder = builder.add_data_client(exchange, data_factory(make_replay), ReplayConfig())
+    builder = builder.add_exec_client(exchange, execution_factory(paper.make_client), PaperClientConfig())
     started = time.perf_counter()
     _run(builder.build(), paper, stopper)
     if not ended:  # part of a day must not pass for a day
@@ -327,15 +244,14 @@ def replay_day(
 
 @collected
 def trade_public(
-    plan: Plan, contract: Contract, queue: QueueConfig, venue: str, journal: Path | None, minutes: float
+    run: Plan, contract: Contract, queue: QueueConfig, venue: str, journal: Path | None, minutes: float
 ) -> Episode:
     """Trade on a venue's public data at the paper venue until stopped."""
-    now = time.time_ns()
-    paper = Paper(plan, contract, queue, None, (now, now + _YEAR_NS), None, None, journal)
+    paper = Paper(plan_public(run, contract, queue, time.time_ns()), None, journal)
     stopper = Stopper(minutes * 60 if minutes else None)
     builder = make_builder(live=False)
-    builder = add_public_data(builder, venue, getattr(plan.config.adapters, venue), contract.id)
-    builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_venue), PaperConfig())
+    builder = add_public_data(builder, venue, getattr(run.config.adapters, venue), contract.id)
+    builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_client), PaperClientConfig())
     started = time.perf_counter()
     _run(builder.build(), paper, stopper)
     return paper.episode(dt.datetime.now(dt.UTC).date(), time.perf_counter() - started)
@@ -349,6 +265,6 @@ def _run(node: LiveNode, paper: Paper, stopper: Stopper) -> None:
             node.run()
     finally:
         paper.close()
-    failure = paper.maker.failure or paper.failure or (paper.venue.failure if paper.venue is not None else None)
+    failure = paper.maker.failure or paper.failure or (paper.client.failure if paper.client is not None else None)
     if failure is not None:
         raise failure

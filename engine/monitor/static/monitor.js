@@ -116,7 +116,7 @@ function show() {
   fill($("guard").tBodies[0], [
     fact("halted", g.halted || "no", g.halted ? "bad" : "good"), fact("market data", g.problem || "sound", g.problem ? "bad" : "good"),
     fact("model", g.fault || "sound", g.fault ? "bad" : "good"),
- fact("waits for", g.standby || "nothing"),
+ fact("waits for", g.paused || "nothing"),
     fact("loss limits used", number(Math.max(100 * g.budget_used, 0), 0) + " %", g.budget_used > 0.8 ? "bad" : ""),
     fact("latch on disk", g.latch ? `${g.latch.reason}: ${g.latch.detail} (${g.latch.by})` : "none", g.latch ? "bad" : ""),
     ...bound.map(([name, n]) => fact("bound: " + name.slice(6).replaceAll("_", " "), number(n, 0))),

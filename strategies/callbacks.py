@@ -1,0 +1,33 @@
+"""Nautilus swallows what a callback raises: every callback goes through one guard that keeps it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, Protocol
+
+
+class Fallible(Protocol):
+    """A strategy that keeps its first failure and stops on it."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """What a callback raised."""
+
+    def fail(self, error: Exception) -> None:
+        """Keep the failure and stop; the runner raises it again."""
+
+
+def guarded[S: Fallible, **P](callback: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Hand what a callback raises to its strategy; after a failure nothing is called any more."""
+
+    @functools.wraps(callback)
+    def wrapper(strategy: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if strategy.failure is not None:
+            return
+        try:
+            callback(strategy, *args, **kwargs)
+        except Exception as error:
+            strategy.fail(error)
+
+    return wrapper
