@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 from nautilus_trader.model import InstrumentId, OrderBookDeltas
 
 from engine.backtest import make_instrument
+from engine.config import Config, MonitorConfig
+from engine.live.data_alarm import DataAlarm
+from engine.live.telemetry import Telemetry, about_of
+from engine.monitor.hub import Watched
 from engine.tape import Tape
 from models.features import FeatureSpec
 from strategies.differ import DifferConfig
@@ -206,3 +211,40 @@ def test_a_gap_pulls_the_quotes_until_the_book_is_sent_whole(sequence: Any, monk
     for i in range(6):
         numbered([(BID, 99_900, 1 + i)], 22 + i)
     assert (market.maker.problem, market.resting > 0) == ("", True)
+
+
+# ── who hears of it ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_monitor_says_why_nothing_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    market = Market(monkeypatch, DataGuardConfig())
+    config = Config(monitor=MonitorConfig(path=str(tmp_path)))
+    telemetry = Telemetry(config, about_of(config, CONTRACT, None, "live", "foic", None), CONTRACT, None)
+    telemetry.bind(market.maker, None)
+    market.show(NO_ASKS)
+    frame = telemetry.frame("trading")
+    watched = Watched(frame)
+    assert (watched.why, frame.problem, frame.counts["pulled_one_sided"]) == ("one_sided", "one_sided", 1)
+    market.show(ASKS)
+    assert telemetry.frame("trading").problem == "recovering"
+
+
+def test_an_alarm_an_episode_and_one_that_all_is_well() -> None:
+    told: list[tuple[str, str]] = []
+    alarm = DataAlarm("X", 1.0, lambda kind, text: told.append((kind, text)))
+
+    def look(problems: list[str], start_s: float) -> None:
+        for i, problem in enumerate(problems):
+            now = round((start_s + 0.25 * i) * S)
+            alarm.look(problem, now, now + 3600 * S)
+
+    look(["", "crossed", "recovering", ""], 10.0)
+    assert told == []  # it did not last
+    look(["crossed", "recovering", "lagging", *["recovering", "crossed"] * 10, ""], 20.0)
+    assert told == [
+        ("market_data", "X: no quotes since 01:00:20.000 UTC, for 1.0 s: crossed, lagging"),
+        ("market_data_well", "X: market data are well again after 5.8 s: crossed, lagging"),
+    ]
+    look(["", *["stale"] * 9], 40.0)
+    assert [kind for kind, _ in told[2:]] == ["market_data"]
+    assert told[2][1].endswith(": stale")
