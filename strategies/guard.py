@@ -19,6 +19,7 @@ from models.ensemble.predictor import Forecast
 
 _NS = 1_000_000_000
 _CROSSED_NS = 2 * _NS  # a venue uncrosses its book at once: what stays crossed is a level whose removal was lost
+_CROSSED = BookState.CROSSED
 _PROBLEMS = tuple("" if state is BookState.SOUND else state.name.lower() for state in BookState)
 
 type Positive = Annotated[float, Meta(gt=0)]
@@ -146,7 +147,9 @@ class DataGuard:
     def __init__(self, config: DataGuardConfig) -> None:
         self._c = config
         self._lag_ns = config.max_lag_ms * 1e6 if config.max_lag_ms is not None else float("inf")
-        self._least = RollingMinimum(round(config.lag_window_s * _NS))
+        self._least: RollingMinimum | None = None
+        if config.max_lag_ms is not None:
+            self._least = RollingMinimum(round(config.lag_window_s * _NS))
         self._last_ns = 0
         self._crossed_ns = 0
         self._sequence: int | None = None
@@ -154,6 +157,7 @@ class DataGuard:
         self._ill_since: str = ""
         self._well_from = 0
         self.lag_ns = 0
+        """How much later the last update came than the fastest of the window; 0 where no lag is too much."""
 
     @property
     def needs_snapshot(self) -> bool:
@@ -162,12 +166,13 @@ class DataGuard:
 
     def on_book(self, ts_ns: int, ts_event: int, sequence: int, clear: bool, state: BookState) -> str:
         """Take a book update and what the book is after it; return what is wrong, or ''."""
-        lag = ts_ns - ts_event
-        self.lag_ns = lag - self._least.add(ts_ns, lag)
+        if self._least is not None:
+            lag = ts_ns - ts_event
+            self.lag_ns = lag - self._least.add(ts_ns, lag)
         if self._c.sequence != "ignore":
             self._follow(sequence, clear)
         self._last_ns = ts_ns
-        self._crossed_ns = 0 if state != BookState.CROSSED else min(self._crossed_ns or ts_ns, ts_ns)
+        self._crossed_ns = min(self._crossed_ns or ts_ns, ts_ns) if state is _CROSSED else 0
         if self._gap:
             return self._judge("gap", ts_ns)
         if state:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market.array_book import BookState
 from market.events import ASK, BID, BookUpdate, Trade
 from market.level_book import LevelBook
 from models.features.book_features import BookFeatures, FeatureSpec
@@ -90,6 +91,39 @@ def test_nothing_is_computed_across_a_break() -> None:
     assert not put(f, T0 + 4000 * S, (BID, 200, 10), (ASK, 201, 10), clear=True)  # a break warms up again
     assert abs(value(f, "order_flow_120s")) <= abs(flow)  # the jump is no flow
     assert value(f, "return_120s") == 0.0
+
+
+def test_a_clock_that_is_set_back_harms_nothing_for_as_long() -> None:
+    f = BookFeatures(FeatureSpec(warm_up_s=10.0))
+    for i in range(60):
+        put(f, T0 + i * S, (BID, 100, 10 + i % 2), (ASK, 102, 10))
+    f.on_trade(T0 + 60 * S, 102, 3, 1)
+    back = T0 - 3600 * S
+    for i in range(12):
+        ready = put(f, back + i * S, (BID, 100, 10 + i % 2))
+        assert np.isfinite(f.vector).all()
+    assert ready
+    assert f.regime == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "state"),
+    [
+        ([], BookState.EMPTY),
+        ([(BID, 100, 5)], BookState.ONE_SIDED),
+        ([(ASK, 100, 5)], BookState.ONE_SIDED),
+        ([(BID, 100, 5), (ASK, 100, 5)], BookState.CROSSED),
+        ([(BID, 101, 5), (ASK, 100, 5)], BookState.CROSSED),
+        ([(BID, 99, 5), (ASK, 100, 5)], BookState.SOUND),
+    ],
+)
+def test_what_a_book_is(levels: list[tuple[int, int, int]], state: BookState) -> None:
+    f = BookFeatures(SPEC)
+    assert f.state is BookState.EMPTY
+    put(f, T0, (BID, 90, 1), (ASK, 110, 1))
+    f.on_book(T0 + S, np.array(levels, np.int64).reshape(-1, 3), len(levels), True)
+    assert f.state is state
+    assert f.is_sound == (state is BookState.SOUND)
 
 
 def market(seed: int, seconds: float = 60.0) -> list[BookUpdate | Trade]:

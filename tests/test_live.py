@@ -38,7 +38,7 @@ CONTRACT = ContractTable().by_id(BTC)
 @pytest.mark.parametrize(
     "fault",
     ["sigterm", "public_half_open", "partial_fill_storm", "private_half_open", "kill_and_restart", "loss_budget",
-     "halt_running", "hung_trader", "kill_both", "failing_model", "disk_full", "second_trader", "kill_while_promoting"],
+     "halt_running", "hung_trader", "kill_both", "flickering_book", "failing_model", "disk_full", "second_trader", "kill_while_promoting"],
 )  # fmt: skip
 def test_drill(fault: str, tmp_path: Path) -> None:
     (result,) = asyncio.run(drill.drill(tmp_path, [fault], 1, 1, 7, Config(), lambda *_: None))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.config import Config, LiveConfig
 from engine.live.safety.account import cancel_everything
+from engine.live.safety.state import Heartbeat, StateFolder
+from engine.live.safety.watchdog import Watchdog
 from market.contracts import ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
 from venues.live.account_client import DeskError
@@ -196,6 +202,30 @@ def test_the_desk_reads_the_account_and_cancels() -> None:
         assert not engine.open
         await desk.flatten(120, 90)
         assert engine.position == 120 - 14
+
+    at_exchange(act)
+
+
+@pytest.mark.parametrize("fault", ["one_sided", "cross_book"])
+def test_a_book_that_is_not_sound_is_an_answer_and_the_venue_not_unreachable(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMM_BYBIT_KEY", "K")
+    monkeypatch.setenv("CMM_BYBIT_SECRET", "S")
+
+    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+        setattr(exchange.faults, fault, True)
+        assert await desk.mid_ticks() is None
+        live = LiveConfig(base_url=exchange.url, state=str(tmp_path))
+        watchdog = Watchdog(Config(live=live), ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), os.getpid())
+        beat = Heartbeat(os.getpid(), time.monotonic_ns(), 0, "trading", mid=100.0)
+        StateFolder(tmp_path).beat(beat)
+        monkeypatch.setattr(Watchdog, "_next_beat", lambda _: asyncio.sleep(0, beat))
+        for _ in range(live.audits + 1):
+            await watchdog._audit()
+        assert watchdog._beat.others_gross == 0.0
+        assert StateFolder(tmp_path).stop_request() is None
+        await watchdog._desk.close()
 
     at_exchange(act)
 

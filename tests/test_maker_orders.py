@@ -8,7 +8,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
-from nautilus_trader.model import ClientOrderId, Money, OrderSide, Price, Quantity
+from nautilus_trader.model import ClientOrderId, LiquiditySide, Money, OrderSide, Price, Quantity
 
 from engine.backtest.run_recorder import RunRecorder
 from market.contracts import ContractTable
@@ -65,7 +65,7 @@ def fill(trade_id: str, lots: int = 1) -> SimpleNamespace:
     return SimpleNamespace(
         client_order_id=KEY, trade_id=trade_id, last_qty=Quantity.from_str(f"0.{lots:03d}"),
         last_px=Price.from_str("10000.0"), order_side=OrderSide.BUY, commission=Money.from_str("0.002 USDT"),
-        liquidity_side=SimpleNamespace(name="MAKER"), ts_event=5,
+        liquidity_side=LiquiditySide.MAKER, ts_event=5,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Try:
         tree["guard"]["fills"] |= {"fills": 8, "within_s": 0.5, "pause_s": 1.0}
         tree["live"] |= {
             "armed": True, "artifact_hash": quick_hash, "state": str(self.folder / "state"), "dead_man_s": 3,
-            "answer_s": 2.0, "unreachable_s": 3.0,
+            "answer_s": 2.0, "unreachable_s": 3.0, "data_alarm_s": 1.0,
         }  # fmt: skip
         return msgspec.convert(tree, Config)
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from engine.drill.attempt import KEY, SECRET, Try
+from engine.drill.data_faults import bad_data
 from engine.live.deployment import deployment as lineup
 from market.events import ASK, BID, BookUpdate
 from models.ensemble import artifact
@@ -271,11 +272,12 @@ async def _second_trader(t: Try) -> None:
 FAULTS: dict[str, tuple[Fault, str]] = {
     "public_disconnect": (_drop("public"), "goes_on"),
     "public_half_open": (_for(4.0, public_mute=True), "goes_on"),
-    "public_lag": (_for(3.0, public_delay_s=1.0), "goes_on"),
+    "public_lag": (bad_data("lagging", 4.0, public_delay_s=1.0), "goes_on"),
     "public_duplicates": (_for(3.0, duplicate_public=True), "goes_on"),
     "public_gap": (_count(skip_public=15), "any"),
-    "crossed_book": (_for(2.0, cross_book=True), "goes_on"),
-    "one_sided_book": (_for(2.0, one_sided=True), "goes_on"),
+    "crossed_book": (bad_data("crossed", 3.0, cross_book=True), "goes_on"),
+    "flickering_book": (bad_data("crossed", 4.0, flicker_s=0.1, cross_book=True), "goes_on"),
+    "one_sided_book": (bad_data("one_sided", 5.0, one_sided=True), "goes_on"),
     "frozen_market": (_frozen, "goes_on"),
     "private_disconnect": (_drop("private"), "any"),
     "private_half_open": (_for(60.0, private_mute=True), "stops"),

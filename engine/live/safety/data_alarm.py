@@ -45,7 +45,8 @@ class DataAlarm:
         """
         if not problem:
             if self._is_told and self._since is not None:
-                self._tell("market_data_well", f"{self._instrument}: well again, after {self._lasts(now_ns)}")
+                text = f"{self._instrument}: market data are well again after {self._lasts(now_ns)}"
+                self._tell("market_data_well", text)
             self._since, self._is_told = None, False
             self._seen.clear()
             return
@@ -56,9 +57,9 @@ class DataAlarm:
             self._seen[problem] = None
         if not self._is_told and now_ns - self._since >= self._after_ns:
             self._is_told = True
-            text = f"{self._instrument}: no quotes since {self._since_utc} UTC, {self._lasts(now_ns)}"
+            text = f"{self._instrument}: no quotes since {self._since_utc} UTC, for {self._lasts(now_ns)}"
             self._tell("market_data", text)
 
     def _lasts(self, now_ns: int) -> str:
         seconds = (now_ns - (self._since or 0)) / 1e9
-        return f"{seconds:.1f} s; the market data: {', '.join(self._seen) or RECOVERING}"
+        return f"{seconds:.1f} s: {', '.join(self._seen) or RECOVERING}"
