@@ -31,7 +31,6 @@ from venues.contracts import Contract, ContractTable
 from venues.desk import DeskError
 
 _VERIFY_S = 20.0
-_WATCHDOG_START_S = 15.0
 
 
 class Report(msgspec.Struct):
@@ -205,7 +204,7 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
 
 def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes] | None) -> bool:
     """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
-    deadline = time.monotonic() + _WATCHDOG_START_S
+    deadline = time.monotonic() + config.live.start_s
     while time.monotonic() < deadline:
         beat = state.watchdog()
         if beat is not None and beat.audits and (beat.lifeline or not config.live.dead_man_s):
