@@ -42,13 +42,13 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def drilled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, drill.Result]:
-    """The tries that are asked for, four at once: most of a try is waiting."""
+    """The tries that are asked for, six at once: most of a try is waiting."""
     asked = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}  # type: ignore[attr-defined]
     names = [name for name in FAULTS if name in asked]
     folder = tmp_path_factory.mktemp("drill")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drill, "Try", PatientTry)
-        results = asyncio.run(drill.drill(folder, names, 1, 4, 7, Config(), lambda *_: None))
+        results = asyncio.run(drill.drill(folder, names, 1, 6, 7, Config(), lambda *_: None))
     return {result.fault: result for result in results}
 
 

@@ -192,7 +192,7 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
     """
     settings = state.keep_config(config)
     (state.path / "watchdog.json").unlink(missing_ok=True)
-    state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+    _beat_starting(state)
     if config.live.watchdog == "service":
         return None
     with (state.path / "watchdog.log").open("ab") as log:
@@ -202,8 +202,12 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
         )  # fmt: skip
 
 
+def _beat_starting(state: StateFolder) -> None:
+    state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+
+
 def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes] | None) -> bool:
-    """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
+    """Whether the watchdog came up: it beats, has audited (between two beats of ours), and holds the lifeline."""
     deadline = time.monotonic() + config.live.start_s
     while time.monotonic() < deadline:
         beat = state.watchdog()
@@ -212,6 +216,7 @@ def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Pop
         if watchdog is not None and watchdog.poll() is not None:
             break
         time.sleep(0.05)
+        _quietly(lambda: _beat_starting(state))
     return False
 
 
