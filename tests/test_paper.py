@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -70,24 +69,14 @@ def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
     assert here.tape.actions == there.tape.actions
 
 
-def test_against_the_clock_only_what_it_explains_differs(brief: tuple[Catalog, Day]) -> None:
-    """At 30 times the speed each millisecond that this machine takes is 30 in the market.
-
-    Forecasts stay the same to the bit. Fills lie between those of backtests whose commands take the
-    configured time and those whose commands take much longer, give or take a few.
-    """
+def test_against_the_clock_nothing_differs(brief: tuple[Catalog, Day]) -> None:
+    """At a hundred times the speed, and however late this machine is: what was sent has arrived before time goes on."""
     plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model="pessimistic"))
-    slow = msgspec.structs.replace(plan, config=config(latency_ms=250.0))
-    there, late = run_day(*brief, plan), run_day(*brief, slow)
-    here = replay_day(*brief, plan, 30.0, None)
-    np.testing.assert_array_equal(here.tape.forecasts[:, :3], there.tape.forecasts[:, :3])
-    counts = sorted([len(there.tape.fills), len(late.tape.fills)])
-    slack = 5 + counts[1] // 4
-    assert counts[0] - slack <= len(here.tape.fills) <= counts[1] + slack
-    same = Counter((f.side, f.price_ticks) for f in here.tape.fills) & Counter(
-        (f.side, f.price_ticks) for f in there.tape.fills
-    )
-    assert sum(same.values()) >= 0.5 * len(there.tape.fills)
+    there, here = run_day(*brief, plan), replay_day(*brief, plan, 100.0, None)
+    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
+    assert len(there.tape.fills) > 10
+    assert here.tape.fills == there.tape.fills
+    assert here.tape.actions == there.tape.actions
     here.check_identity()
 
 
