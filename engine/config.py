@@ -140,6 +140,10 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A command unanswered for so long stops trading.
     heartbeat_s, heartbeat_timeout_s : float
         How often trader and watchdog say that they live, and how long a silence may be.
+    start_s : float
+        Starting and stopping may take so long: until then trader and watchdog bear each other's silence.
+    request_s : float
+        A question that the venue does not answer for so long has failed, and is asked again.
     audit_s : float
         How often the watchdog compares the trader's orders and position with the venue's.
     audits : int
@@ -176,6 +180,8 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_s: Annotated[float, Meta(gt=0)] = 3.0
     heartbeat_s: Annotated[float, Meta(gt=0)] = 0.25
     heartbeat_timeout_s: Annotated[float, Meta(gt=0)] = 2.0
+    start_s: Annotated[float, Meta(gt=0)] = 25.0
+    request_s: Annotated[float, Meta(gt=0)] = 3.0
     audit_s: Annotated[float, Meta(gt=0)] = 0.5
     audits: Annotated[int, Meta(ge=1)] = 4
     max_mid_drift_bps: Annotated[float, Meta(gt=0)] = 50.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; must be set before torch is loaded
 
@@ -21,10 +23,20 @@ from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
 
+_RUNTIME = Path(os.environ["XDG_RUNTIME_DIR"])
+pytest_plugins = ["tests.leaks"]
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background job has it: our children would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CTP_HEADER = (
     "TradingDay,ActionDay,UpdateTime,UpdateMillisec,ExchangeID,InstrumentID,LastPrice,Volume,Turnover,"
     "BidPrice1,BidVolume1,AskPrice1,AskVolume1"
 )
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_RUNTIME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +57,23 @@ def catalog(tmp_path: Path, contracts: ContractTable) -> Catalog:
     return Catalog(tmp_path / "data", contracts)
 
 
+def _market(folder: Path, contracts: ContractTable, seed: int, seconds: float) -> tuple[Catalog, Day]:
+    catalog = Catalog(folder / "data", contracts)
+    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
+    events = simulate(seed, seconds, start)
+    return catalog, import_events(catalog, events, "sim", "simulator", [], Counter(), lambda *_: None).days[0]
+
+
 @pytest.fixture(scope="session")
 def sim(tmp_path_factory: pytest.TempPathFactory, contracts: ContractTable) -> tuple[Catalog, Day]:
     """A catalog with eight minutes of simulated market."""
-    catalog = Catalog(tmp_path_factory.mktemp("sim") / "data", contracts)
-    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
-    done = import_events(catalog, simulate(5, 480.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
-    return catalog, done.days[0]
+    return _market(tmp_path_factory.mktemp("sim"), contracts, 5, 480.0)
+
+
+@pytest.fixture(scope="session")
+def brief(tmp_path_factory: pytest.TempPathFactory, contracts: ContractTable) -> tuple[Catalog, Day]:
+    """Three minutes of it, for what a live node replays: half a minute of warm-up, then some twenty fills."""
+    return _market(tmp_path_factory.mktemp("brief"), contracts, 11, 180.0)
 
 
 def ctp_row(

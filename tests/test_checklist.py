@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -145,10 +144,14 @@ def test_whose_orders_are_ours() -> None:
 
 
 def test_replay_time_never_runs_past_the_next_event() -> None:
-    clock = ReplayClock(1000, 1e6)
+    wall = [0.0]
+    clock = ReplayClock(1000, 2.0, lambda: wall[0])
     clock.start()
     clock.expect(5_000)
-    time.sleep(0.01)
+    assert (clock.now(), clock.wait_s(5_000)) == (1_000, 2e-6)
+    wall[0] = 1e-6
+    assert (clock.now(), clock.wait_s(5_000)) == (3_000, 1e-6)
+    wall[0] = 60.0
     assert clock.now() == 5_000
     clock.reach(5_000)
     assert clock.now() == 5_000

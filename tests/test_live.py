@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from click.testing import CliRunner
 from engine.cli.main import main
 from engine.config import Config
 from engine.drill import campaign as drill
-from engine.drill.attempt import KEY, SECRET, Try
+from engine.drill.attempt import KEY, SECRET
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder
 from market.contracts import ContractTable
 from market.errors import ConfigError
 from market.events import ASK, BID
+from tests.traders import HUNG_S, SILENCE, PatientTry
 from venues.live.account_client import VenueFill
 
 BTC = "BTCUSDT-LINEAR.BYBIT"
@@ -33,18 +35,77 @@ CONTRACT = ContractTable().by_id(BTC)
 
 # ── the drill, shortened: one try of what differs most ────────────────────────────────────────
 
+FAULTS = [
+    "kill_while_promoting", "kill_and_restart", "public_half_open", "partial_fill_storm", "private_half_open",
+    "loss_budget", "flickering_book", "halt_running", "hung_trader", "kill_both", "failing_model", "disk_full", "second_trader", "sigterm",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drilled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, drill.Result]:
+    """The tries that are asked for, six at once: most of a try is waiting."""
+    asked = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}  # type: ignore[attr-defined]
+    names = [name for name in FAULTS if name in asked]
+    folder = tmp_path_factory.mktemp("drill")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drill, "Try", PatientTry)
+        results = asyncio.run(drill.drill(folder, names, 1, 6, 7, Config(), lambda *_: None))
+    return {result.fault: result for result in results}
+
 
 @pytest.mark.xdist_group("live")
-@pytest.mark.parametrize(
-    "fault",
-    ["sigterm", "public_half_open", "partial_fill_storm", "private_half_open", "kill_and_restart", "loss_budget",
-     "halt_running", "hung_trader", "kill_both", "flickering_book", "failing_model", "disk_full", "second_trader", "kill_while_promoting"],
-)  # fmt: skip
-def test_drill(fault: str, tmp_path: Path) -> None:
-    (result,) = asyncio.run(drill.drill(tmp_path, [fault], 1, 1, 7, Config(), lambda *_: None))
-    assert result.why == []
-    assert result.survived
-    assert result.safe_s < 20
+@pytest.mark.parametrize("fault", FAULTS)
+def test_drill(fault: str, drilled: dict[str, drill.Result]) -> None:
+    assert drilled[fault].why == []
+    assert drilled[fault].survived
+
+
+class Service:
+    """A trader, and a watchdog beside it as a service of its own."""
+
+    def __init__(self, folder: Path, quick: Path, quick_hash: str) -> None:
+        base = Config()
+        base = msgspec.structs.replace(base, live=msgspec.structs.replace(base.live, watchdog="service"))
+
+        class Quiet(PatientTry):
+            about = SILENCE
+
+        self.t = Quiet(folder, 7, quick, quick_hash, base)
+        self.watchdog: asyncio.subprocess.Process | None = None
+
+    async def watch(self) -> asyncio.subprocess.Process:
+        with (self.t.folder / "watchdog.log").open("ab") as log:
+            self.watchdog = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "engine.cli", "watchdog", "--instrument", BTC,
+                "--config", str(self.t.folder / "config.json"), stdout=log, stderr=log,
+            )  # fmt: skip
+        return self.watchdog
+
+    async def trade(self) -> asyncio.subprocess.Process:
+        await self.t.start()
+        assert await self.t.quoting(), self.t.tail()
+        assert self.t.trader is not None
+        return self.t.trader
+
+    def nothing_rests(self) -> bool:
+        engine = self.t.exchange.engine
+        return engine.resting(BID) == engine.resting(ASK) == 0
+
+    async def cleaned(self, times: int) -> bool:
+        """Whether the watchdog comes to say so many times that nothing rests."""
+        alarms = self.t.state.path / "alarms.jsonl"
+        return await self.t.until(lambda: alarms.exists() and alarms.read_text().count('"safe"') == times, HUNG_S)
+
+    async def __aenter__(self) -> Service:
+        await self.t.open()
+        await self.watch()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.watchdog is not None and self.watchdog.returncode is None:
+            self.watchdog.kill()
+            await self.watchdog.wait()
+        await self.t.close()
 
 
 @pytest.mark.xdist_group("live")
@@ -55,90 +116,91 @@ def test_a_watchdog_as_a_service_outlives_traders(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
 
-    async def work() -> None:
-        base = Config()
-        base = msgspec.structs.replace(base, live=msgspec.structs.replace(base.live, watchdog="service"))
-        t = Try(tmp_path / "try", 7, quick, quick_hash, base)
-        engine = t.exchange.engine
+    async def one_after_the_other() -> None:
+        async with Service(tmp_path / "one", quick, quick_hash) as s:
+            trader = await s.trade()
+            trader.kill()  # the watchdog stays, cleans up …
+            await trader.wait()
+            assert await s.cleaned(1)
+            assert s.nothing_rests()
+            trader = await s.trade()  # … and watches the next one
+            assert s.watchdog is not None
+            s.watchdog.kill()  # without it the trader stops, for a supervisor to start again
+            assert await asyncio.wait_for(trader.wait(), HUNG_S) == 4
+            assert s.nothing_rests()
 
-        async def watch() -> asyncio.subprocess.Process:
-            with (tmp_path / "watchdog.log").open("ab") as log:
-                return await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "engine.cli", "watchdog", "--instrument", BTC,
-                    "--config", str(t.folder / "config.json"), stdout=log, stderr=log,
-                )  # fmt: skip
-
-        def nothing_rests() -> bool:
-            return engine.resting(BID) == engine.resting(ASK) == 0
-
-        await t.open()
-        watchdog = await watch()
-        try:
-            await t.start()
-            assert await t.quoting(), t.tail()
-            assert t.trader is not None
-            t.trader.kill()  # the watchdog stays, cleans up …
-            await t.trader.wait()
-            assert await t.until(nothing_rests, 10.0)
-            await t.start()  # … and watches the next one
-            assert await t.quoting(), t.tail()
-            watchdog.kill()  # without it the trader stops, for a supervisor to start again
-            await watchdog.wait()
-            assert await asyncio.wait_for(t.trader.wait(), 20) == 4
-            assert nothing_rests()
-            watchdog = await watch()
-            await t.start()
-            assert await t.quoting(), t.tail()
-            for process in (watchdog, t.trader):  # both at once, and only the watchdog comes back
+    async def both_at_once() -> None:
+        async with Service(tmp_path / "both", quick, quick_hash) as s:
+            trader = await s.trade()
+            assert s.watchdog is not None
+            for process in (s.watchdog, trader):  # and only the watchdog comes back
                 process.kill()
                 await process.wait()
-            watchdog = await watch()
-            assert await t.until(nothing_rests, 20.0)
-            alarms = [json.loads(row)["kind"] for row in (t.folder / "state" / "alarms.jsonl").read_text().splitlines()]
-            assert await t.until(
-                lambda: (t.folder / "state" / "alarms.jsonl").read_text().count('"safe"') == 2, 10.0
-            ), alarms
+            watchdog = await s.watch()
+            assert await s.cleaned(1)
+            assert s.nothing_rests()
             watchdog.terminate()
-            assert await asyncio.wait_for(watchdog.wait(), 10) == 0
-        finally:
-            if watchdog.returncode is None:
-                watchdog.kill()
-            await t.close()
+            assert await asyncio.wait_for(watchdog.wait(), HUNG_S) == 0
+
+    async def work() -> None:
+        await asyncio.gather(one_after_the_other(), both_at_once())
 
     asyncio.run(work())
 
 
+def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for something that a process does."""
+    deadline = time.monotonic() + HUNG_S
+    while not holds():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
 @pytest.mark.xdist_group("live")
 def test_paper_on_public_data_of_an_exchange(tmp_path: Path) -> None:
-    """Both commands as a user runs them: `cmm exchange`, and `cmm paper` on its public streams."""
+    """Both commands as a user runs them: `cmm exchange`, and `cmm paper` on its public streams, until interrupted."""
     quick = tmp_path / "artifact"
     drill.quick_artifact(quick)
-    log = tmp_path / "exchange.log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "engine.cli", "exchange", "--speed", "4"], stdout=out, stderr=out
-        )
+    exchange_log, log, out = (tmp_path / name for name in ("exchange.log", "paper.log", "paper.json"))
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(stdout: Path, stderr: Path, *words: str) -> subprocess.Popen[bytes]:
+        with stdout.open("wb") as one, stderr.open("ab") as other:
+            command = [sys.executable, "-m", "engine.cli", *words]
+            started.append(subprocess.Popen(command, stdout=one, stderr=other, cwd=tmp_path))
+        return started[-1]
+
+    def decisions() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("runs/*/journal.jsonl"))
+
     try:
-        deadline = time.monotonic() + 30
-        while "http://" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        url = log.read_text().split()[-1]
-        settings = [f"model.artifact={quick}", "fees.scenario=zero", "strategy.cmm.spread_share=0.2"]
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.cli", "paper", "--venue", "bybit", "--instrument", BTC, "--base-url", url,
-             "--minutes", "0.15", "--json", *(part for s in settings for part in ("--set", s))],
-            cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False,
+        exchange = start(exchange_log, exchange_log, "exchange", "--speed", "4")
+        wait_for(lambda: "http://" in exchange_log.read_text(), exchange, exchange_log)
+        url = exchange_log.read_text().split()[-1]
+        settings = [
+            f"model.artifact={quick}", "fees.scenario=zero", "strategy.cmm.spread_share=0.2",
+            f"guard.data.stale_s={HUNG_S}", f"guard.data.max_lag_ms={HUNG_S}e3", f"guard.model.deadline_ms={HUNG_S}e3",
+        ]  # fmt: skip
+        paper = start(
+            out, log, "paper", "--venue", "bybit", "--instrument", BTC, "--base-url", url, "--json",
+            *(part for s in settings for part in ("--set", s)),
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        summary = json.loads(done.stdout.splitlines()[-1])
+        wait_for(lambda: decisions() > 100, paper, log)
+        paper.send_signal(signal.SIGINT)
+        assert paper.wait(HUNG_S) == 0, log.read_text()
+        summary = json.loads(out.read_text().splitlines()[-1])
         assert summary["total"]["order_actions"] > 10
         (journal,) = tmp_path.glob("runs/*/journal.jsonl")
         code, text = cmm("replay-journal", str(journal), "--verify", "--json")
         assert (code, json.loads(text)["differences"]) == (0, [])
+        exchange.send_signal(signal.SIGINT)
+        assert exchange.wait(HUNG_S) == 0
     finally:
-        server.send_signal(signal.SIGINT)
-        assert server.wait(10) == 0
-    assert log.read_text().rstrip().endswith("closed")
+        for process in started:
+            process.kill()
+            process.wait()
+    assert exchange_log.read_text().rstrip().endswith("closed")
 
 
 # ── store ─────────────────────────────────────────────────────────────────────────────────────

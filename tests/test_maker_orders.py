@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -32,13 +30,6 @@ from venues.gateway import DirectGateway
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 KEY = ClientOrderId("O-1")
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """Nautilus wants a strategy dropped on the thread that made it; later another one might collect it."""
-    yield
-    gc.collect()
 
 
 def maker(fills: FillPolicy | None = None) -> MarketMaker:

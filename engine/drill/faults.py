@@ -220,7 +220,7 @@ async def _kill_and_restart(t: Try) -> None:
         return t.has_ended() or (beat is not None and beat.pid == t.pid and beat.phase == "trading")
 
     # what rests at first may be the dead one's
-    if not await t.until(trades, 60.0) or not await t.quoting():
+    if not await t.comes(trades, 60.0) or not await t.quoting():
         t.fail(f"it did not quote again: {t.tail()}")
 
 
@@ -236,7 +236,7 @@ def _promotion(kill: bool) -> Fault:
 
         async def answered(request: lineup.Request) -> bool:
             lineup.ask(state, request)
-            return await t.until(lambda: (a := lineup.answered(state, request.id)) is not None and a.done, 10.0)
+            return await t.comes(lambda: (a := lineup.answered(state, request.id)) is not None and a.done, 10.0)
 
         if not await answered(lineup.Request("shadow", "shadow", who, False, "drill")):
             t.fail("it did not take the artifact into its shadow")

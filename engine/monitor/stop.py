@@ -57,7 +57,7 @@ async def halt(folder: Path, watched: Watched, reason: str) -> Halted:
         done = await asyncio.to_thread(halting.halt, config, watched.about.instrument, reason, False)
         ended = not state.is_taken()
         return Halted(done.resting, "the venue, asked by the monitor", done.position, _since(started), ended)
-    while time.monotonic() - started < _WAIT_S:
+    while time.monotonic() - started < config.live.start_s:
         if watched.frame.phase == "stopped" and watched.frame.resting is not None and not state.is_taken():
             break
         if watched.status == "dead" and any(alarm.get("kind") == "safe" for alarm in watched.alarms):

@@ -21,29 +21,38 @@ class ReplayClock:
     """The recording's time: that of the last event, and between events as fast as `speed` says.
 
     A speed of 0 is as fast as it goes: time then stands still between events, as in a backtest.
+
+    Parameters
+    ----------
+    start_ns : int
+        Where the recording begins.
+    speed : float
+    wall : callable
+        The time of this machine, seconds.
+
     """
 
-    def __init__(self, start_ns: int, speed: float) -> None:
-        self.speed = speed
+    def __init__(self, start_ns: int, speed: float, wall: Callable[[], float] = time.perf_counter) -> None:
+        self.speed, self._wall = speed, wall
         self._event_ns, self._next_ns = start_ns, start_ns
-        self._start_ns, self._wall = start_ns, time.perf_counter()
+        self._start_ns, self._began = start_ns, wall()
 
     def start(self) -> None:
         """Time runs from now on."""
-        self._wall = time.perf_counter()
+        self._began = self._wall()
 
     def now(self) -> int:
         """Recording time, ns; never beyond the next event."""
         if not self.speed:
             return self._event_ns
-        mapped = self._start_ns + round((time.perf_counter() - self._wall) * self.speed * 1e9)
+        mapped = self._start_ns + round((self._wall() - self._began) * self.speed * 1e9)
         return max(self._event_ns, min(mapped, self._next_ns))
 
     def wait_s(self, ts_ns: int) -> float:
         """Wall seconds until a moment of the recording."""
         if not self.speed:
             return 0.0
-        return (ts_ns - self._start_ns) / 1e9 / self.speed - (time.perf_counter() - self._wall)
+        return (ts_ns - self._start_ns) / 1e9 / self.speed - (self._wall() - self._began)
 
     def expect(self, ts_ns: int) -> None:
         self._next_ns = max(ts_ns, self._next_ns)

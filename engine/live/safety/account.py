@@ -43,13 +43,13 @@ def keys(config: LiveConfig) -> Keys:
     return Keys(*found)
 
 
-def make_desk(config: LiveConfig, contract: Contract, credentials: Keys, timeout_s: float = 3.0) -> Desk:
+def make_desk(config: LiveConfig, contract: Contract, credentials: Keys) -> Desk:
     """Open the desk's line."""
     if contract.exchange != config.venue.upper():
         raise ConfigError(
             f"instrument {contract.id}: live.venue {config.venue} trades instruments of {config.venue.upper()}"
         )
-    return BybitDesk(contract, *credentials, urls(config.environment, config.base_url)[0], timeout_s)
+    return BybitDesk(contract, *credentials, urls(config.environment, config.base_url)[0], config.request_s)
 
 
 class Wound(NamedTuple):

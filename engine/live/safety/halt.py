@@ -17,7 +17,6 @@ from market.contracts import ContractTable
 from market.errors import ConfigError
 from venues.live.account_client import DeskError
 
-_TRADER_S = 20.0
 _VERIFY_S = 30.0
 
 
@@ -51,7 +50,7 @@ def halt(config: Config, instrument: str, reason: str, close_position: bool) -> 
         desk = make_desk(config.live, contract, keys(config.live))
         try:
             await cancel_everything(desk, _VERIFY_S)
-            deadline = time.monotonic() + _TRADER_S
+            deadline = time.monotonic() + config.live.start_s
             while state.is_taken() and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
             wound = await cancel_everything(desk, _VERIFY_S)
@@ -68,7 +67,7 @@ def halt(config: Config, instrument: str, reason: str, close_position: bool) -> 
 
     wound, position = asyncio.run(work())
     if state.is_taken():
-        alarms.raise_("unsafe", f"{contract.id}: the trader still runs after {_TRADER_S:g} s; kill it")
+        alarms.raise_("unsafe", f"{contract.id}: the trader still runs after {config.live.start_s:g} s; kill it")
     alarms.close()
     safe = wound.resting == 0 and not state.is_taken()
     return Halt(int(Exit.OK if safe else Exit.UNSAFE), was_running, wound.resting, position, wound.seconds)

@@ -29,7 +29,6 @@ from venues.live.adapters_config import urls
 from venues.live.bybit import lifeline
 
 _BEAT_S = 0.1
-_SLOW_PHASE_S = 25.0  # starting and stopping take their time
 _RESCUE_S = 600.0
 
 
@@ -41,7 +40,7 @@ class Watchdog:
         self._state = StateFolder(Path(config.live.state))
         self._alarms = Alarms(self._state.path / "alarms.jsonl", config.live.webhook, "watchdog")
         self._keys = keys(config.live)
-        self._desk = make_desk(config.live, contract, self._keys, timeout_s=2.0)
+        self._desk = make_desk(config.live, contract, self._keys)
         self._beat = WatchdogBeat(os.getpid(), time.monotonic_ns())
         self._differences: dict[str, dict[str, int]] = {
             reason: {} for reason in ("drift", "unknown_order", "lost_order", "mark_drift")
@@ -86,7 +85,7 @@ class Watchdog:
             if not is_alive(self._pid):
                 return await self._rescue("trader_died")
             silence = (time.monotonic_ns() - beat.mono_ns) / 1e9 if beat is not None else 0.0
-            patience = live.heartbeat_timeout_s if beat is not None and beat.phase == "trading" else _SLOW_PHASE_S
+            patience = live.heartbeat_timeout_s if beat is not None and beat.phase == "trading" else live.start_s
             if silence > patience:
                 return await self._rescue("trader_silent")
             if self._beat.unreachable_s > live.unreachable_s:
@@ -206,10 +205,10 @@ async def stand_by(config: Config, instrument: str) -> None:
                 print(f"process {beat.pid} has ended; {code}", flush=True)
                 last = state.heartbeat()
                 dealt_with = last.mono_ns if last is not None else 0
-            elif not state.is_taken() or not 0.0 <= age < _SLOW_PHASE_S:
+            elif not state.is_taken() or not 0.0 <= age < config.live.start_s:
                 dealt_with = beat.mono_ns
                 alarms = Alarms(state.path / "alarms.jsonl", settings.live.webhook, "watchdog")
-                desk = make_desk(settings.live, contract, credentials, timeout_s=2.0)
+                desk = make_desk(settings.live, contract, credentials)
                 try:
                     await _clear(desk, alarms, "trader_died", instrument)
                 finally:

@@ -44,7 +44,6 @@ from venues.live.account_client import DeskError
 from venues.live.adapters import add_bybit_execution, add_public_data
 
 _VERIFY_S = 20.0
-_WATCHDOG_START_S = 15.0
 
 
 class Report(msgspec.Struct):
@@ -208,7 +207,7 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
     """
     settings = state.keep_config(config)
     (state.path / "watchdog.json").unlink(missing_ok=True)
-    state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+    _beat_starting(state)
     if config.live.watchdog == "service":
         return None
     with (state.path / "watchdog.log").open("ab") as log:
@@ -218,9 +217,13 @@ def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> s
         )  # fmt: skip
 
 
+def _beat_starting(state: StateFolder) -> None:
+    state.beat(Heartbeat(os.getpid(), time.monotonic_ns(), 0, "starting"))
+
+
 def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Popen[bytes] | None) -> bool:
-    """Whether the watchdog came up: it beats, has audited, and holds the lifeline."""
-    deadline = time.monotonic() + _WATCHDOG_START_S
+    """Whether the watchdog came up: it beats, has audited (between two beats of ours), and holds the lifeline."""
+    deadline = time.monotonic() + config.live.start_s
     while time.monotonic() < deadline:
         beat = state.watchdog()
         if beat is not None and beat.audits and (beat.lifeline or not config.live.dead_man_s):
@@ -228,6 +231,7 @@ def _await_watchdog(config: Config, state: StateFolder, watchdog: subprocess.Pop
         if watchdog is not None and watchdog.poll() is not None:
             break
         time.sleep(0.05)
+        _quietly(lambda: _beat_starting(state))
     return False
 
 

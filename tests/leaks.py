@@ -1,0 +1,78 @@
+"""What a test leaves behind fails that test: a process that still runs, a socket or a loop that nobody closed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from multiprocessing import resource_tracker
+
+import psutil
+import pytest
+
+MARK = "CMM_TEST"
+"""Each test sets it to its own name; a process keeps what it was born with, in whatever session it runs."""
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made lives to the end: a collection need not look at it again, and takes no time."""
+    resource_tracker.ensure_running()  # Python's own helper belongs to no test
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A test that failed has been told of: what its traceback held goes silently, not in the middle of another."""
+    result = yield
+    if getattr(sys, "last_exc", None) is not None:
+        sys.last_exc = sys.last_value = sys.last_traceback = None
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
+    return result
+
+
+def left_over(name: str, before: set[int]) -> list[psutil.Process]:
+    """Processes of this test that still run: its children, and what carries its mark."""
+    children = psutil.Process().children()
+    found = {p.pid: p for p in children if p.pid not in before}
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get(MARK) == name:
+            found[process.pid] = process
+    return [p for p in found.values() if _runs(p)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return "gone by now"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Torn down after all other fixtures of a test: what is still there is a leak, is ended and told of."""
+    name = f"{os.getpid()} {request.node.nodeid}"
+    before = {p.pid for p in psutil.Process().children()}
+    os.environ[MARK] = name
+    yield
+    del os.environ[MARK]
+    request.node.funcargs.clear()
+    gc.collect()  # what warns when it is collected warns here
+    left = left_over(name, before)
+    told = [f"{p.pid}: {_command(p)}" for p in left]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left)
+    assert not told, f"processes of this test still ran after it: {told}"
