@@ -48,7 +48,7 @@ def broken(items: list[Item]) -> list[str]:
 
 
 def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
-    exchange.terms = exchange.engine.terms = msgspec.structs.replace(exchange.terms, **terms)
+    exchange.engine.terms = msgspec.structs.replace(exchange.terms, **terms)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
         (lambda x: change_terms(x, taker=Decimal("0.0006")), ["fees"]),
         (lambda x: change_terms(x, tick=Decimal("0.5")), ["steps"]),
         (lambda x: change_terms(x, lot=Decimal("0.01")), ["steps"]),
-        (lambda x: setattr(x.engine, "start_cash", Decimal(0)), ["balance"]),
-        (lambda x: setattr(x.engine, "start_cash", Decimal(99)), ["balance"]),
+        (lambda x: setattr(x.engine.account, "start_cash", Decimal(0)), ["balance"]),
+        (lambda x: setattr(x.engine.account, "start_cash", Decimal(99)), ["balance"]),
     ],
 )
 def test_the_venues_word_is_compared_with_ours(spoil: Callable[[LoopbackBybit], None], names: list[str]) -> None:
@@ -92,7 +92,7 @@ def test_orphans_are_cancelled_or_refused_and_missed_fills_are_learnt(tmp_path: 
         items = await check_account(cancelling, desk, store, False)
         assert broken(items) == []
         assert not engine.open
-        assert (store.totals().position, store.totals().flow) == (5, engine.flow)
+        assert (store.totals().position, store.totals().flow) == (5, engine.account.flow)
         assert await recover_fills(desk, store) == []
         store.close()
 
@@ -103,13 +103,13 @@ def test_what_was_traded_before_the_store_is_none_of_its_business(tmp_path: Path
     """A second state folder, minutes after the first: fills of the first explain nothing in it."""
 
     async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        engine, now = exchange.engine, exchange._wall
-        exchange._wall = lambda: now() - 300 * 10**9
+        engine, now = exchange.engine, exchange.wall
+        exchange.wall = lambda: now() - 300 * 10**9
         engine.create("O-1", BID, 100_010, 5, "IOC", False)
         engine.create("O-2", ASK, 99_990, 2, "IOC", False)
-        exchange._wall = lambda: now() - 5 * 10**9
+        exchange.wall = lambda: now() - 5 * 10**9
         engine.create("O-3", ASK, 99_990, 3, "IOC", False)
-        exchange._wall = now
+        exchange.wall = now
         store = Store(tmp_path / "s.sqlite", CONTRACT)
         assert broken(await check_account(Config(), desk, store, True)) == []
         engine.create("O-4", BID, 100_010, 1, "IOC", False)
@@ -124,13 +124,13 @@ def test_a_position_that_no_fill_explains_is_refused_unless_adopted_at_the_first
     adopting = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, start_position="adopt"))
 
     async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        exchange.engine.position = 7
+        exchange.engine.account.position = 7
         store = Store(tmp_path / "s.sqlite", CONTRACT)
         assert broken(await check_account(Config(), desk, store, True)) == ["position"]
         assert broken(await check_account(adopting, desk, store, False)) == ["position"]
         assert broken(await check_account(adopting, desk, store, True)) == []
         assert broken(await check_account(Config(), desk, store, False)) == []
-        exchange.engine.position = 8
+        exchange.engine.account.position = 8
         assert broken(await check_account(adopting, desk, store, False)) == ["position"]
         store.close()
 

@@ -16,7 +16,9 @@ from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
 from venues.live.account_client import DeskError
 from venues.live.bybit import BybitDesk
 from venues.loopback.bybit import LoopbackBybit
-from venues.loopback.engine import MatchingEngine, OrderError, Terms
+from venues.loopback.engine import MatchingEngine
+from venues.loopback.errors import OrderError
+from venues.loopback.orders import Terms
 
 TERMS = Terms("BTCUSDT", Decimal("0.1"), Decimal("0.001"), Decimal("0.0002"), Decimal("0.00055"))
 BOOK = [(BID, 99, 5), (BID, 98, 9), (ASK, 101, 5), (ASK, 102, 9)]
@@ -140,13 +142,13 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
         elif kind == "book":
             book(engine, (BID if price < 100 else ASK, price, size))
     flow = Decimal(0)
-    for e in engine.executions:
+    for e in engine.account.executions:
         value = e.price * TERMS.tick * e.lots * TERMS.lot
         flow += (-value if e.side == BID else value) - e.fee
-    assert engine.flow == flow
-    assert engine.position == sum(e.lots if e.side == BID else -e.lots for e in engine.executions)
+    assert engine.account.flow == flow
+    assert engine.position == sum(e.lots if e.side == BID else -e.lots for e in engine.account.executions)
     if not engine.position:
-        assert engine.wallet == engine.start_cash + flow
+        assert engine.account.wallet == engine.account.start_cash + flow
     resting = engine.resting(BID) + engine.resting(ASK)
     shown = sum(sum(engine.top(side, 100).values()) for side in (BID, ASK))
     assert shown >= resting
@@ -185,10 +187,10 @@ def test_the_desk_reads_the_account_and_cancels() -> None:
             engine.update(BookUpdate("X", 0, 0, [(ASK, 101, 5)]))
         assert len(await desk.open_orders()) == 130
         fills = await desk.fills(0)
-        assert [f.trade_id for f in fills] == sorted(e.exec_id for e in engine.executions)
-        assert sum(f.commission for f in fills) == engine.fees
+        assert [f.trade_id for f in fills] == sorted(e.exec_id for e in engine.account.executions)
+        assert sum(f.commission for f in fills) == engine.account.fees
         assert await desk.position_lots() == 120
-        assert await desk.balance() == engine.wallet
+        assert await desk.balance() == engine.account.wallet
         assert await desk.fees() == (TERMS.maker, TERMS.taker)
         assert abs(await desk.clock_offset_ms()) < 200
         assert await desk.mid_ticks() == 100
@@ -226,3 +228,25 @@ def test_a_wrong_signature_is_refused() -> None:
             await desk.balance()
 
     at_exchange(act, secret="wrong")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "words"),
+    [
+        ("POST", "/v5/order/create", '{"side": "Up", "qty": "0.001"}', "10001 .*Up"),
+        ("POST", "/v5/order/create", '{"side": "Buy"}', "10001 .*qty"),
+        ("POST", "/v5/order/create", '{"side": "Buy", "qty": "much"}', "10001 "),
+        ("POST", "/v5/order/create", '{"side"', "10001 "),
+        ("POST", "/v5/order/create-batch", '{"request": []}', "10001 a batch holds 1 to 20 orders"),
+        ("POST", "/v5/order/disconnected-cancel-all", '{"timeWindow": 2}', "10001 timeWindow: 3 to 300 seconds"),
+        ("POST", "/v5/order/nothing", "{}", "10404 POST /v5/order/nothing"),
+        ("POST", "/v5/account/info", "{}", "10404 POST /v5/account/info"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_with_a_code(method: str, path: str, given: str, words: str) -> None:
+    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+        with pytest.raises(DeskError, match=words):
+            await desk._ask(method, path, given, given, True)
+        assert not exchange.engine.orders
+
+    at_exchange(act)

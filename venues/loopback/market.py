@@ -15,7 +15,7 @@ from market.events import BookUpdate, Event, Trade
 from market.nautilus import batches
 from strategies.feed import Decoder
 from venues.loopback.bybit import LoopbackBybit
-from venues.loopback.engine import Terms
+from venues.loopback.orders import Terms
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.simulator import simulate
 
