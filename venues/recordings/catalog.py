@@ -9,7 +9,6 @@ last, so that a stopped import leaves nothing that could be taken for whole.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from filelock import Timeout
 from nautilus_trader.model import OrderBookDelta, TradeTick
 from nautilus_trader.persistence import ParquetDataCatalog
 
 from market.contracts import Contract, ContractTable
 from market.errors import DataError
+from market.files import lock_on, write_json, write_whole
 
 SCHEMA = 1
 _TYPES = ("order_book_deltas", "trades")
@@ -148,12 +149,15 @@ class Catalog:
     def lock(self) -> Iterator[None]:
         """Hold the catalog for writing; a second import says so instead of mixing with the first."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(f"{self.root}: another import is running on this catalog; wait for it") from error
+        lock = lock_on(self.root / ".lock")
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataError(f"{self.root}: another import is running on this catalog; wait for it") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def commit(self, day: Day, staged: Path, nautilus_instrument: Any) -> None:
         """Move a staged day into the catalog, replacing an earlier import; the ledger comes last."""
@@ -174,9 +178,7 @@ class Catalog:
         if not self.nautilus().instruments(instrument_ids=[day.instrument]):
             self.nautilus().write_instruments([nautilus_instrument])
         entry.parent.mkdir(parents=True, exist_ok=True)
-        beside = entry.with_suffix(".tmp")
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(day)))
-        os.replace(beside, entry)
+        write_whole(entry, msgspec.json.format(msgspec.json.encode(day)))
         shutil.rmtree(staged, ignore_errors=True)
 
     def completed(self, sources: list[Source]) -> list[Day]:
@@ -192,9 +194,7 @@ class Catalog:
         """Note that a recording was imported to its end."""
         path = self._receipt(sources)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_bytes(msgspec.json.encode([(day.instrument, day.date) for day in days]))
-        os.replace(beside, path)
+        write_json(path, [(day.instrument, day.date) for day in days])
 
     def _receipt(self, sources: list[Source]) -> Path:
         identity = hashlib.sha256(f"{SCHEMA} {sources}".encode()).hexdigest()[:24]
