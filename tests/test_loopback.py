@@ -1,4 +1,4 @@
-"""The loopback exchange: price and time, exact money, and the protocol as the desk's line sees it."""
+"""The loopback exchange: price and time, exact money, and the protocol as the account client sees it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engine.live.safety.account import cancel_everything
 from market.contracts import ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
-from venues.live.account_client import DeskError
-from venues.live.bybit import BybitDesk
+from venues.live.account_client import AccountClientError
+from venues.live.bybit import BybitAccountClient
 from venues.loopback.bybit import LoopbackBybit
 from venues.loopback.engine import MatchingEngine
 from venues.loopback.errors import OrderError
@@ -161,42 +161,44 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
 
 
 def at_exchange(act: object, secret: str = "S") -> None:
-    """Run a coroutine function with an exchange and a desk's line to it."""
+    """Run a coroutine function with an exchange and an account client at it."""
 
     async def run() -> None:
         exchange = LoopbackBybit(TERMS, "K", "S", Decimal(1000))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        desk = BybitDesk(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5)
+        client = BybitAccountClient(
+            ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5
+        )
         try:
-            await act(exchange, desk)  # type: ignore[operator]
+            await act(exchange, client)  # type: ignore[operator]
         finally:
-            await desk.close()
+            await client.close()
             await exchange.stop()
 
     asyncio.run(run())
 
 
-def test_the_desk_reads_the_account_and_cancels() -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+def test_the_account_client_reads_the_account_and_cancels() -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         engine = exchange.engine
         for i in range(130):  # more than a page
             engine.create(f"o{i}", BID, 90, 1, "GTC", False)
         for _ in range(120):
             engine.create("", BID, 101, 1, "IOC", False)
             engine.update(BookUpdate("X", 0, 0, [(ASK, 101, 5)]))
-        assert len(await desk.open_orders()) == 130
-        fills = await desk.fills(0)
+        assert len(await client.open_orders()) == 130
+        fills = await client.fills(0)
         assert [f.trade_id for f in fills] == sorted(e.exec_id for e in engine.account.executions)
         assert sum(f.commission for f in fills) == engine.account.fees
-        assert await desk.position_lots() == 120
-        assert await desk.balance() == engine.account.wallet
-        assert await desk.fees() == (TERMS.maker, TERMS.taker)
-        assert abs(await desk.clock_offset_ms()) < 200
-        assert await desk.mid_ticks() == 100
-        assert (await cancel_everything(desk, 5.0)).resting == 0
+        assert await client.position_lots() == 120
+        assert await client.balance() == engine.account.wallet
+        assert await client.fees() == (TERMS.maker, TERMS.taker)
+        assert abs(await client.clock_offset_ms()) < 200
+        assert await client.mid_ticks() == 100
+        assert (await cancel_everything(client, 5.0)).resting == 0
         assert not engine.open
-        await desk.flatten(120, 90)
+        await client.flatten(120, 90)
         assert engine.position == 120 - 14
 
     at_exchange(act)
@@ -212,20 +214,20 @@ def test_the_desk_reads_the_account_and_cancels() -> None:
     ],
 )
 def test_a_venue_that_does_not_answer_is_unknown_not_undone(faults: dict[str, object], words: str) -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         for name, value in faults.items():
             setattr(exchange.faults, name, value)
-        with pytest.raises(DeskError, match=words):
-            await desk.open_orders()
-        assert (await cancel_everything(desk, 0.4)).resting is None
+        with pytest.raises(AccountClientError, match=words):
+            await client.open_orders()
+        assert (await cancel_everything(client, 0.4)).resting is None
 
     at_exchange(act)
 
 
 def test_a_wrong_signature_is_refused() -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        with pytest.raises(DeskError, match="10004"):
-            await desk.balance()
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        with pytest.raises(AccountClientError, match="10004"):
+            await client.balance()
 
     at_exchange(act, secret="wrong")
 
@@ -244,9 +246,9 @@ def test_a_wrong_signature_is_refused() -> None:
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_with_a_code(method: str, path: str, given: str, words: str) -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        with pytest.raises(DeskError, match=words):
-            await desk._ask(method, path, given, given, True)
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        with pytest.raises(AccountClientError, match=words):
+            await client._ask(method, path, given, given, True)
         assert not exchange.engine.orders
 
     at_exchange(act)

@@ -153,15 +153,15 @@ async def _settle(t: Try) -> None:
     t.exchange.faults = type(t.exchange.faults)()
     if engine.open:
         t.fail(f"{len(engine.open)} orders rest in the end")
-    desk, store = t.desk(), Store(t.state.path / "store.sqlite", t.contract)
+    client, store = t.client(), Store(t.state.path / "store.sqlite", t.contract)
     try:
-        wound = await cancel_everything(desk, 10.0)
+        wound = await cancel_everything(client, 10.0)
         if wound.resting != 0:
             t.fail(f"{wound.resting} orders rest by query")
-        await recover_fills(desk, store)
+        await recover_fills(client, store)
         totals = store.totals()
     finally:
-        await desk.close()
+        await client.close()
         store.close()
     if totals.position != engine.position:
         t.fail(f"position {totals.position} by our record, {engine.position} at the exchange")

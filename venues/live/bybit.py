@@ -1,4 +1,4 @@
-"""The desk's line to Bybit v5 (linear contracts): signed REST, and the lifeline that its dead man's switch watches.
+"""The account client of Bybit v5 (linear contracts): signed REST, and the lifeline that its dead man's switch watches.
 
 Source: https://bybit-exchange.github.io/docs/v5 (authentication, order, position, account, DCP).
 """
@@ -19,10 +19,10 @@ import msgspec
 
 from market.contracts import Contract
 from market.events import ASK, BID
-from venues.live.account_client import DeskError, RestingOrder, VenueFill, VenuePosition, VenueTerms
+from venues.live.account_client import AccountClientError, RestingOrder, VenueFill, VenuePosition, VenueTerms
 
 FLATTEN = "FLAT-"
-"""How client ids of the desk's closing orders begin."""
+"""How client ids of orders that close a position begin."""
 
 _WINDOW_MS = 5000
 _WEEK_MS = 7 * 86_400_000 - 1000
@@ -30,8 +30,8 @@ _PING_S = 10.0
 _SIDES = {"Buy": BID, "Sell": ASK}
 
 
-class BybitDesk:
-    """See `venues.desk.Desk`.
+class BybitAccountClient:
+    """An `AccountClient` of Bybit.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class BybitDesk:
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
-        return f"BybitDesk({self._contract.id}, {self._base})"
+        return f"BybitAccountClient({self._contract.id}, {self._base})"
 
     async def clock_offset_ms(self) -> float:
         best: tuple[float, float] | None = None
@@ -71,7 +71,7 @@ class BybitDesk:
         query = {"category": "linear", "symbol": self._symbol}
         rows = (await self._get("/v5/market/instruments-info", query, signed=False))["list"]
         if not rows:
-            raise DeskError(f"{self._contract.id}: the venue does not list it")
+            raise AccountClientError(f"{self._contract.id}: the venue does not list it")
         row = rows[0]
         return VenueTerms(
             Decimal(row["priceFilter"]["tickSize"]), Decimal(row["lotSizeFilter"]["qtyStep"]), row["status"]
@@ -94,7 +94,7 @@ class BybitDesk:
             "/v5/market/orderbook", {"category": "linear", "symbol": self._symbol, "limit": "1"}, signed=False
         )
         if not book["b"] or not book["a"]:
-            raise DeskError(f"{self._contract.id}: the venue shows no two-sided book")
+            raise AccountClientError(f"{self._contract.id}: the venue shows no two-sided book")
         return 0.5 * (self._ticks(book["b"][0][0]) + self._ticks(book["a"][0][0]))
 
     async def open_orders(self) -> list[RestingOrder]:
@@ -154,7 +154,7 @@ class BybitDesk:
             await self._session.close()
             self._session = None
 
-    # ── the line ──────────────────────────────────────────────────────────────────────────────
+    # ── requests ──────────────────────────────────────────────────────────────────────────────
 
     def _fill(self, row: dict[str, Any]) -> VenueFill:
         return VenueFill(
@@ -201,17 +201,17 @@ class BybitDesk:
             async with self._session.request(method, self._base + path, data=body, headers=headers) as answer:
                 text = await answer.text()
                 if answer.status != 200:
-                    raise DeskError(f"{where}: HTTP status {answer.status}")
+                    raise AccountClientError(f"{where}: HTTP status {answer.status}")
         except TimeoutError as error:
-            raise DeskError(f"{where}: no answer in time") from error
+            raise AccountClientError(f"{where}: no answer in time") from error
         except aiohttp.ClientError as error:
-            raise DeskError(f"{where}: {error or type(error).__name__}") from error
+            raise AccountClientError(f"{where}: {error or type(error).__name__}") from error
         try:
             given = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise DeskError(f"{where}: the answer is no JSON") from error
+            raise AccountClientError(f"{where}: the answer is no JSON") from error
         if given.get("retCode") != 0:
-            raise DeskError(f"{where}: {given.get('retCode')} {given.get('retMsg')}")
+            raise AccountClientError(f"{where}: {given.get('retCode')} {given.get('retMsg')}")
         return given["result"]
 
 

@@ -283,7 +283,7 @@ class Trader:
         )  # fmt: skip
 
     def _wind_down(self) -> None:
-        """Leave when all is cancelled, or when the venue does not answer: the desk's line does the rest."""
+        """Leave when all is cancelled, or when the venue does not answer: the account client does the rest."""
         now = time.monotonic_ns()
         self._stopping_since = self._stopping_since or now
         if not len(self.maker.working) or now - self._stopping_since > _GIVE_UP_NS:
