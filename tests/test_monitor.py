@@ -38,8 +38,9 @@ from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, m
 from engine.live.trading.paper_run import replay_day
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
-from engine.monitor.hub import Hub, Watched, sweep
+from engine.monitor.hub import Hub, sweep
 from engine.monitor.server import Monitor, serve
+from engine.monitor.watched import Watched
 from market.events import ASK, BID
 from models.ensemble.drift import Comparison
 from venues.recordings.catalog import Catalog, Day
@@ -206,7 +207,7 @@ def test_status_tells_dead_from_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (watched.status, watched.why, watched.lost) == ("halted", "loss_budget", 2)
     watched.heard -= 2.0
     assert watched.status == "silent"
-    monkeypatch.setattr("engine.monitor.hub.is_alive", lambda _: False)
+    monkeypatch.setattr("engine.monitor.watched.is_alive", lambda _: False)
     assert watched.status == "dead"
     watched.frame = msgspec.structs.replace(watched.frame, phase="stopped")
     assert watched.status == "stopped"
@@ -418,7 +419,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str
     served = Served(config(tmp_path_factory.mktemp("fuzzed")), None)
     asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
     served.monitor.hub.take(frame())
-    yield int(served.url.rpartition(":")[2]), served.monitor._page_key
+    yield int(served.url.rpartition(":")[2]), served.monitor.page_key
     asyncio.run_coroutine_threadsafe(served.__aexit__(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
