@@ -6,7 +6,9 @@ import asyncio
 from contextlib import suppress
 from decimal import Decimal
 
+import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,7 +250,37 @@ def test_a_wrong_signature_is_refused() -> None:
 def test_a_request_that_makes_no_sense_is_refused_with_a_code(method: str, path: str, given: str, words: str) -> None:
     async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         with pytest.raises(AccountClientError, match=words):
-            await client._ask(method, path, given, given, True)
+            await client._rest._ask(method, path, given, msgspec.Raw, signed=True)
         assert not exchange.engine.orders
 
     at_exchange(act)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '"x"', '{"result": {}}', '{"retCode": 0}', '{"retCode": 0, "result": {"list": [{"orderId": "1"}]}}',
+     '{"retCode": 0, "result": null}', "\xff",
+     '{"retCode": 0, "result": {"list": [{"orderId": "1", "orderLinkId": "", "side": "Up", "price": "1", "leavesQty": "1"}]}}',
+     '{"retCode": 0, "result": {"list": [{"orderId": "1", "orderLinkId": "", "side": "Buy", "price": "", "leavesQty": "1"}]}}'],
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_is_unknown_too(text: str) -> None:
+    async def run() -> None:
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(body=text.encode("latin-1"))
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        client = BybitAccountClient(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", "S", url)
+        try:
+            with pytest.raises(AccountClientError, match="/v5/order/realtime"):
+                await client.open_orders()
+            assert (await cancel_everything(client, 0.2)).resting is None
+        finally:
+            await client.close()
+            await runner.cleanup()
+
+    asyncio.run(run())

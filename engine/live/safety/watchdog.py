@@ -26,7 +26,7 @@ from engine.live.safety.state import Heartbeat, StateFolder, WatchdogBeat, is_al
 from market.contracts import Contract, ContractTable
 from venues.live.account_client import AccountClient, AccountClientError
 from venues.live.adapters_config import urls
-from venues.live.bybit import lifeline
+from venues.live.lifeline import lifeline
 
 _BEAT_S = 0.1
 _SLOW_PHASE_S = 25.0  # starting and stopping take their time
