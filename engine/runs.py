@@ -42,13 +42,6 @@ def final_name(staged: Path) -> Path:
     return staged.with_name(staged.name.removeprefix(".").removesuffix(".tmp"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON beside the target and rename: a reader never sees half of it."""
-    beside = path.with_suffix(".tmp")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
-    os.replace(beside, path)
-
-
 def _free(path: Path) -> Path:
     count, candidate = 1, path
     while candidate.exists() or candidate.with_name(f".{candidate.name}.tmp").exists():

@@ -16,7 +16,7 @@ from engine.live.safety.account import is_ours, recover_fills
 from engine.live.trading.checklist import Item, check_account, check_venue, refusal
 from market.contracts import ContractTable
 from market.events import ASK, BID, BookUpdate
-from venues.live.bybit import BybitDesk
+from venues.live.bybit import BybitAccountClient
 from venues.loopback.bybit import LoopbackBybit
 from venues.loopback.market import terms_of
 from venues.recordings.replay import ReplayClock
@@ -24,7 +24,7 @@ from venues.recordings.replay import ReplayClock
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
 BOOK = [(BID, 99_990, 50), (ASK, 100_010, 50)]
 
-type Act = Callable[[LoopbackBybit, BybitDesk], Awaitable[None]]
+type Act = Callable[[LoopbackBybit, BybitAccountClient], Awaitable[None]]
 
 
 def at_exchange(act: Act, cash: int = 1000) -> None:
@@ -32,11 +32,11 @@ def at_exchange(act: Act, cash: int = 1000) -> None:
         exchange = LoopbackBybit(terms_of(CONTRACT), "K", "S", Decimal(cash))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        desk = BybitDesk(CONTRACT, "K", "S", exchange.url)
+        client = BybitAccountClient(CONTRACT, "K", "S", exchange.url)
         try:
-            await act(exchange, desk)
+            await act(exchange, client)
         finally:
-            await desk.close()
+            await client.close()
             await exchange.stop()
 
     asyncio.run(run())
@@ -47,7 +47,7 @@ def broken(items: list[Item]) -> list[str]:
 
 
 def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
-    exchange.terms = exchange.engine.terms = msgspec.structs.replace(exchange.terms, **terms)
+    exchange.engine.terms = msgspec.structs.replace(exchange.terms, **terms)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
         (lambda x: change_terms(x, taker=Decimal("0.0006")), ["fees"]),
         (lambda x: change_terms(x, tick=Decimal("0.5")), ["steps"]),
         (lambda x: change_terms(x, lot=Decimal("0.01")), ["steps"]),
-        (lambda x: setattr(x.engine, "start_cash", Decimal(0)), ["balance"]),
-        (lambda x: setattr(x.engine, "start_cash", Decimal(99)), ["balance"]),
+        (lambda x: setattr(x.engine.account, "start_cash", Decimal(0)), ["balance"]),
+        (lambda x: setattr(x.engine.account, "start_cash", Decimal(99)), ["balance"]),
     ],
 )
 def test_the_venues_word_is_compared_with_ours(spoil: Callable[[LoopbackBybit], None], names: list[str]) -> None:
     config = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, min_balance=100.0))
 
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         spoil(exchange)
-        items = await check_venue(config, CONTRACT, desk)
+        items = await check_venue(config, CONTRACT, client)
         assert broken(items) == names
         error = refusal(items)
         assert (error is None) == (not names)
@@ -81,18 +81,18 @@ def test_orphans_are_cancelled_or_refused_and_missed_fills_are_learnt(tmp_path: 
     cancelling = Config()
     refusing = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, orphans="refuse"))
 
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         engine, store = exchange.engine, Store(tmp_path / "s.sqlite", CONTRACT)
         engine.create("O-1", BID, 99_000, 3, "PostOnly", False)
-        items = await check_account(refusing, desk, store, True)
+        items = await check_account(refusing, client, store, True)
         assert broken(items) == ["open orders"]
         assert len(engine.open) == 1
         engine.create("O-2", BID, 100_010, 5, "IOC", False)  # a fill that our process did not live to hear of
-        items = await check_account(cancelling, desk, store, False)
+        items = await check_account(cancelling, client, store, False)
         assert broken(items) == []
         assert not engine.open
-        assert (store.totals().position, store.totals().flow) == (5, engine.flow)
-        assert await recover_fills(desk, store) == []
+        assert (store.totals().position, store.totals().flow) == (5, engine.account.flow)
+        assert await recover_fills(client, store) == []
         store.close()
 
     at_exchange(act)
@@ -101,18 +101,18 @@ def test_orphans_are_cancelled_or_refused_and_missed_fills_are_learnt(tmp_path: 
 def test_what_was_traded_before_the_store_is_none_of_its_business(tmp_path: Path) -> None:
     """A second state folder, minutes after the first: fills of the first explain nothing in it."""
 
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        engine, now = exchange.engine, exchange._wall
-        exchange._wall = lambda: now() - 300 * 10**9
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        engine, now = exchange.engine, exchange.wall
+        exchange.wall = lambda: now() - 300 * 10**9
         engine.create("O-1", BID, 100_010, 5, "IOC", False)
         engine.create("O-2", ASK, 99_990, 2, "IOC", False)
-        exchange._wall = lambda: now() - 5 * 10**9
+        exchange.wall = lambda: now() - 5 * 10**9
         engine.create("O-3", ASK, 99_990, 3, "IOC", False)
-        exchange._wall = now
+        exchange.wall = now
         store = Store(tmp_path / "s.sqlite", CONTRACT)
-        assert broken(await check_account(Config(), desk, store, True)) == []
+        assert broken(await check_account(Config(), client, store, True)) == []
         engine.create("O-4", BID, 100_010, 1, "IOC", False)
-        assert broken(await check_account(Config(), desk, store, False)) == []
+        assert broken(await check_account(Config(), client, store, False)) == []
         assert (store.totals().position, store.totals().fills) == (1, 1)
         store.close()
 
@@ -122,15 +122,15 @@ def test_what_was_traded_before_the_store_is_none_of_its_business(tmp_path: Path
 def test_a_position_that_no_fill_explains_is_refused_unless_adopted_at_the_first_start(tmp_path: Path) -> None:
     adopting = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, start_position="adopt"))
 
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        exchange.engine.position = 7
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        exchange.engine.account.position = 7
         store = Store(tmp_path / "s.sqlite", CONTRACT)
-        assert broken(await check_account(Config(), desk, store, True)) == ["position"]
-        assert broken(await check_account(adopting, desk, store, False)) == ["position"]
-        assert broken(await check_account(adopting, desk, store, True)) == []
-        assert broken(await check_account(Config(), desk, store, False)) == []
-        exchange.engine.position = 8
-        assert broken(await check_account(adopting, desk, store, False)) == ["position"]
+        assert broken(await check_account(Config(), client, store, True)) == ["position"]
+        assert broken(await check_account(adopting, client, store, False)) == ["position"]
+        assert broken(await check_account(adopting, client, store, True)) == []
+        assert broken(await check_account(Config(), client, store, False)) == []
+        exchange.engine.account.position = 8
+        assert broken(await check_account(adopting, client, store, False)) == ["position"]
         store.close()
 
     at_exchange(act)

@@ -70,7 +70,7 @@ def test_an_import_stopped_half_way_leaves_nothing_that_passes_for_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Catalog, "nautilus", die)  # after the files were moved, before the ledger is written
+        patch.setattr(Catalog, "nautilus", die)  # after the files were moved, before the manifest is written
         with pytest.raises(KeyboardInterrupt):
             do_import(catalog, path)
     assert catalog.instruments() == []
@@ -78,6 +78,21 @@ def test_an_import_stopped_half_way_leaves_nothing_that_passes_for_whole(
     (done,) = do_import(catalog, path)  # … and are cleared away, not mixed in
     assert not done.skipped
     assert sum(bool(d.flags & 128) for deltas, _ in catalog.chunks(done.days[0]) for d in deltas) == 400
+
+
+def test_a_catalog_whose_manifest_was_called_ledger_opens_and_a_day_imported_again_leaves_it(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    do_import(catalog, ctp_day(tmp_path / "a.csv", 300))
+    day = catalog.day("IF2101.CFFEX", dt.date(2021, 1, 4))
+    (catalog.root / "manifest").rename(catalog.root / "ledger")
+    assert catalog.instruments() == ["IF2101.CFFEX"]
+    assert catalog.days("IF2101.CFFEX") == {day.date: day}
+    assert do_import(catalog, tmp_path / "a.csv")[0].skipped
+    (done,) = do_import(catalog, ctp_day(tmp_path / "b.csv", 200))
+    assert catalog.days("IF2101.CFFEX") == {day.date: done.days[0]}
+    assert not list((catalog.root / "ledger").rglob("*.json"))
+    assert list((catalog.root / "manifest").rglob("*.json"))
 
 
 def test_a_bad_row_late_in_a_file_keeps_earlier_imports(catalog: Catalog, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loopback exchange: price and time, exact money, and the protocol as the desk's line sees it."""
+"""The loopback exchange: price and time, exact money, and the protocol as the account client sees it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +21,12 @@ from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.safety.watchdog import Watchdog
 from market.contracts import ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
-from venues.live.account_client import DeskError
-from venues.live.bybit import BybitDesk
+from venues.live.account_client import AccountClientError
+from venues.live.bybit import BybitAccountClient
 from venues.loopback.bybit import LoopbackBybit
-from venues.loopback.engine import MatchingEngine, OrderError, Terms
+from venues.loopback.engine import MatchingEngine
+from venues.loopback.errors import OrderError
+from venues.loopback.orders import Terms
 
 TERMS = Terms("BTCUSDT", Decimal("0.1"), Decimal("0.001"), Decimal("0.0002"), Decimal("0.00055"))
 BOOK = [(BID, 99, 5), (BID, 98, 9), (ASK, 101, 5), (ASK, 102, 9)]
@@ -146,13 +150,13 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
         elif kind == "book":
             book(engine, (BID if price < 100 else ASK, price, size))
     flow = Decimal(0)
-    for e in engine.executions:
+    for e in engine.account.executions:
         value = e.price * TERMS.tick * e.lots * TERMS.lot
         flow += (-value if e.side == BID else value) - e.fee
-    assert engine.flow == flow
-    assert engine.position == sum(e.lots if e.side == BID else -e.lots for e in engine.executions)
+    assert engine.account.flow == flow
+    assert engine.position == sum(e.lots if e.side == BID else -e.lots for e in engine.account.executions)
     if not engine.position:
-        assert engine.wallet == engine.start_cash + flow
+        assert engine.account.wallet == engine.account.start_cash + flow
     resting = engine.resting(BID) + engine.resting(ASK)
     shown = sum(sum(engine.top(side, 100).values()) for side in (BID, ASK))
     assert shown >= resting
@@ -165,42 +169,44 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
 
 
 def at_exchange(act: object, secret: str = "S") -> None:
-    """Run a coroutine function with an exchange and a desk's line to it."""
+    """Run a coroutine function with an exchange and an account client at it."""
 
     async def run() -> None:
         exchange = LoopbackBybit(TERMS, "K", "S", Decimal(1000))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        desk = BybitDesk(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5)
+        client = BybitAccountClient(
+            ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5
+        )
         try:
-            await act(exchange, desk)  # type: ignore[operator]
+            await act(exchange, client)  # type: ignore[operator]
         finally:
-            await desk.close()
+            await client.close()
             await exchange.stop()
 
     asyncio.run(run())
 
 
-def test_the_desk_reads_the_account_and_cancels() -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+def test_the_account_client_reads_the_account_and_cancels() -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         engine = exchange.engine
         for i in range(130):  # more than a page
             engine.create(f"o{i}", BID, 90, 1, "GTC", False)
         for _ in range(120):
             engine.create("", BID, 101, 1, "IOC", False)
             engine.update(BookUpdate("X", 0, 0, [(ASK, 101, 5)]))
-        assert len(await desk.open_orders()) == 130
-        fills = await desk.fills(0)
-        assert [f.trade_id for f in fills] == sorted(e.exec_id for e in engine.executions)
-        assert sum(f.commission for f in fills) == engine.fees
-        assert await desk.position_lots() == 120
-        assert await desk.balance() == engine.wallet
-        assert await desk.fees() == (TERMS.maker, TERMS.taker)
-        assert abs(await desk.clock_offset_ms()) < 200
-        assert await desk.mid_ticks() == 100
-        assert (await cancel_everything(desk, 5.0)).resting == 0
+        assert len(await client.open_orders()) == 130
+        fills = await client.fills(0)
+        assert [f.trade_id for f in fills] == sorted(e.exec_id for e in engine.account.executions)
+        assert sum(f.commission for f in fills) == engine.account.fees
+        assert await client.position_lots() == 120
+        assert await client.balance() == engine.account.wallet
+        assert await client.fees() == (TERMS.maker, TERMS.taker)
+        assert abs(await client.clock_offset_ms()) < 200
+        assert await client.mid_ticks() == 100
+        assert (await cancel_everything(client, 5.0)).resting == 0
         assert not engine.open
-        await desk.flatten(120, 90)
+        await client.flatten(120, 90)
         assert engine.position == 120 - 14
 
     at_exchange(act)
@@ -213,9 +219,9 @@ def test_a_book_that_is_not_sound_is_an_answer_and_the_venue_not_unreachable(
     monkeypatch.setenv("CMM_BYBIT_KEY", "K")
     monkeypatch.setenv("CMM_BYBIT_SECRET", "S")
 
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         setattr(exchange.faults, fault, True)
-        assert await desk.mid_ticks() is None
+        assert await client.mid_ticks() is None
         live = LiveConfig(base_url=exchange.url, state=str(tmp_path))
         watchdog = Watchdog(Config(live=live), ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), os.getpid())
         beat = Heartbeat(os.getpid(), time.monotonic_ns(), 0, "trading", mid=100.0)
@@ -225,7 +231,7 @@ def test_a_book_that_is_not_sound_is_an_answer_and_the_venue_not_unreachable(
             await watchdog._audit()
         assert watchdog._beat.others_gross == 0.0
         assert StateFolder(tmp_path).stop_request() is None
-        await watchdog._desk.close()
+        await watchdog._client.close()
 
     at_exchange(act)
 
@@ -240,19 +246,71 @@ def test_a_book_that_is_not_sound_is_an_answer_and_the_venue_not_unreachable(
     ],
 )
 def test_a_venue_that_does_not_answer_is_unknown_not_undone(faults: dict[str, object], words: str) -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         for name, value in faults.items():
             setattr(exchange.faults, name, value)
-        with pytest.raises(DeskError, match=words):
-            await desk.open_orders()
-        assert (await cancel_everything(desk, 0.4)).resting is None
+        with pytest.raises(AccountClientError, match=words):
+            await client.open_orders()
+        assert (await cancel_everything(client, 0.4)).resting is None
 
     at_exchange(act)
 
 
 def test_a_wrong_signature_is_refused() -> None:
-    async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
-        with pytest.raises(DeskError, match="10004"):
-            await desk.balance()
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        with pytest.raises(AccountClientError, match="10004"):
+            await client.balance()
 
     at_exchange(act, secret="wrong")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "words"),
+    [
+        ("POST", "/v5/order/create", '{"side": "Up", "qty": "0.001"}', "10001 .*Up"),
+        ("POST", "/v5/order/create", '{"side": "Buy"}', "10001 .*qty"),
+        ("POST", "/v5/order/create", '{"side": "Buy", "qty": "much"}', "10001 "),
+        ("POST", "/v5/order/create", '{"side"', "10001 "),
+        ("POST", "/v5/order/create-batch", '{"request": []}', "10001 a batch holds 1 to 20 orders"),
+        ("POST", "/v5/order/disconnected-cancel-all", '{"timeWindow": 2}', "10001 timeWindow: 3 to 300 seconds"),
+        ("POST", "/v5/order/nothing", "{}", "10404 POST /v5/order/nothing"),
+        ("POST", "/v5/account/info", "{}", "10404 POST /v5/account/info"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_with_a_code(method: str, path: str, given: str, words: str) -> None:
+    async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
+        with pytest.raises(AccountClientError, match=words):
+            await client._rest._ask(method, path, given, msgspec.Raw, signed=True)
+        assert not exchange.engine.orders
+
+    at_exchange(act)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '"x"', '{"result": {}}', '{"retCode": 0}', '{"retCode": 0, "result": {"list": [{"orderId": "1"}]}}',
+     '{"retCode": 0, "result": null}', "\xff",
+     '{"retCode": 0, "result": {"list": [{"orderId": "1", "orderLinkId": "", "side": "Up", "price": "1", "leavesQty": "1"}]}}',
+     '{"retCode": 0, "result": {"list": [{"orderId": "1", "orderLinkId": "", "side": "Buy", "price": "", "leavesQty": "1"}]}}'],
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_is_unknown_too(text: str) -> None:
+    async def run() -> None:
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(body=text.encode("latin-1"))
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        client = BybitAccountClient(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", "S", url)
+        try:
+            with pytest.raises(AccountClientError, match="/v5/order/realtime"):
+                await client.open_orders()
+            assert (await cancel_everything(client, 0.2)).resting is None
+        finally:
+            await client.close()
+            await runner.cleanup()
+
+    asyncio.run(run())

@@ -12,7 +12,7 @@ import pytest
 from engine.config import Config, MonitorConfig
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
-from engine.monitor.hub import Watched
+from engine.monitor.watched import Watched
 from market.events import ASK, BID, Level
 from strategies.guard import DataGuardConfig
 from tests.driven import ASKS, BIDS, CONTRACT, Market, S

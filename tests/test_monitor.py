@@ -37,8 +37,9 @@ from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, m
 from engine.live.trading.paper_run import replay_day
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
-from engine.monitor.hub import Hub, Watched, sweep
+from engine.monitor.hub import Hub, sweep
 from engine.monitor.server import Monitor, serve
+from engine.monitor.watched import Watched
 from engine.plan import Plan
 from market.errors import ConfigError
 from market.events import ASK, BID
@@ -208,7 +209,7 @@ def test_status_tells_dead_from_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (watched.status, watched.why, watched.lost) == ("halted", "loss_budget", 2)
     watched.heard -= 2.0
     assert watched.status == "silent"
-    monkeypatch.setattr("engine.monitor.hub.is_alive", lambda _: False)
+    monkeypatch.setattr("engine.monitor.watched.is_alive", lambda _: False)
     assert watched.status == "dead"
     watched.frame = msgspec.structs.replace(watched.frame, phase="stopped")
     assert watched.status == "stopped"
@@ -360,7 +361,7 @@ def test_only_the_page_can_halt_and_only_when_confirmed(tmp_path: Path) -> None:
 
 def test_reading_needs_the_token_and_the_right_host(tmp_path: Path) -> None:
     async def work() -> None:
-        async with Served(config(tmp_path, hosts=["desk.example"]), _TOKEN) as served:
+        async with Served(config(tmp_path, hosts=["trading.example"]), _TOKEN) as served:
             async with aiohttp.ClientSession() as session:
                 for path in ("/api/look", "/api/stream", "/api/runs", "/api/journals", "/metrics", "/static/plotly.js"):
                     async with session.get(served.url + path) as answer:
@@ -393,7 +394,7 @@ def test_reading_needs_the_token_and_the_right_host(tmp_path: Path) -> None:
                     ):
                         assert name in answer.headers
                     assert "Access-Control-Allow-Origin" not in answer.headers
-                for host, status in (("desk.example", 200), ("evil.example", 421)):  # rebinding
+                for host, status in (("trading.example", 200), ("evil.example", 421)):  # rebinding
                     async with session.get(
                         served.url + "/api/look", headers={"Host": host, "Cookie": cookie.partition(";")[0]}
                     ) as answer:
@@ -420,7 +421,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str
     served = Served(config(tmp_path_factory.mktemp("fuzzed")), None)
     asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result()
     served.monitor.hub.take(frame())
-    yield int(served.url.rpartition(":")[2]), served.monitor._page_key
+    yield int(served.url.rpartition(":")[2]), served.monitor.page_key
     asyncio.run_coroutine_threadsafe(served.__aexit__(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

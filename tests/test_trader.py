@@ -152,11 +152,11 @@ def test_cmm_halt_says_where_there_is_no_price_to_close_at(tmp_path: Path, monke
     async def answer(value: Any) -> Any:
         return value
 
-    desk = SimpleNamespace(
+    client = SimpleNamespace(
         cancel_all=nothing, open_orders=nothing, close=nothing, mid_ticks=lambda: answer(None),
         position_lots=lambda: answer(4),
     )  # fmt: skip
-    monkeypatch.setattr(halting, "make_desk", lambda *_: desk)
+    monkeypatch.setattr(halting, "open_client", lambda *_: client)
     monkeypatch.setattr(halting, "keys", lambda _: None)
     config = msgspec.structs.replace(Config(), live=LiveConfig(state=str(tmp_path)))
     found = halting.halt(config, CONTRACT.id, "test", True)

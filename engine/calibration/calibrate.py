@@ -8,7 +8,6 @@ share of the level it took; intervals come from resampling blocks of time.
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from engine.calibration.hypothetical_orders import (
 )
 from engine.config import CalibrateConfig
 from market.errors import ConfigError, DataError
+from market.files import write_json
 from venues.recordings.catalog import Catalog
 from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueConfig
 
@@ -255,11 +255,9 @@ def path_of(catalog: Catalog, instrument: str) -> Path:
 
 
 def save(path: Path, found: Calibration) -> None:
-    """Write it beside and rename."""
+    """Keep a calibration for backtests."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-    os.replace(beside, path)
+    write_json(path, found, indented=True)
 
 
 def read(path: Path) -> Calibration:

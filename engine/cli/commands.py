@@ -27,9 +27,10 @@ from engine.cli import console
 from engine.config import Config
 from engine.plan import Plan
 from engine.reports.summary import summarise
-from engine.runs import final_name, run_folder, write_json
+from engine.runs import final_name, run_folder
 from market.contracts import ContractTable
 from market.errors import ConfigError, DataError
+from market.files import write_json
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import Imported, import_events, import_recording
 from venues.recordings.loaders import LOADERS, recordings
@@ -232,7 +233,7 @@ def finish(
 
     notes = [*notes, *_warnings(episodes)]
     summary = {**summarise(instrument, plan, episodes, notes, cells), "run": str(final_name(folder))}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary, indented=True)
     _write_fills(folder / "fills.csv", episodes)
     write_report(folder / "report.html", summary, [(plan.quoter, episodes)], plan)
     return summary

@@ -15,7 +15,8 @@ from engine.config import SHIPPED, Config, QuoterName
 from engine.plan import Plan
 from engine.reports.report import write_report
 from engine.reports.summary import summarise
-from engine.runs import final_name, run_folder, write_json
+from engine.runs import final_name, run_folder
+from market.files import write_json
 
 BASELINES: tuple[QuoterName, ...] = ("liic", "glft")
 _DAYS = (dt.date(2020, 2, 6), dt.date(2020, 2, 7))
@@ -39,7 +40,7 @@ def run_demo(config: Config, minutes: float, seed: int) -> None:
                 cells = run_grid(catalog, [day], plan, episodes) if quoter == "cmm" else []
                 results.append((quoter, plan, episodes, summarise(day.instrument, plan, episodes, [], cells)))
             summaries = [summary for *_, summary in results]
-            write_json(run / "summary.json", {"runs": summaries})
+            write_json(run / "summary.json", {"runs": summaries}, indented=True)
             write_report(
                 run / "report.html", summaries[0], [(q, e) for q, _, e, _ in results], results[0][1], summaries[1:]
             )

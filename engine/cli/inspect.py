@@ -15,8 +15,9 @@ from engine.cli import console
 from engine.cli.commands import open_catalog
 from engine.config import Config
 from engine.reports import page
-from engine.runs import final_name, run_folder, write_json
+from engine.runs import final_name, run_folder
 from market.contracts import Contract
+from market.files import write_json
 from venues.recordings.quality import Quality, Series, measure
 
 _POINTS = 5_000
@@ -54,7 +55,7 @@ def inspect_instrument(config: Config, instrument: str, dates: str | None, as_js
     qualities = [quality for quality, _ in measured]
     with run_folder(config, "inspect", {"instrument": instrument, "dates": dates}) as folder:
         contract = catalog.contract(chosen[0])
-        write_json(folder / "quality.json", qualities)
+        write_json(folder / "quality.json", qualities, indented=True)
         page.write(folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, contract))
         report = final_name(folder) / "inspect.html"
     if as_json:

@@ -58,7 +58,7 @@ def main() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
 @click.option("--again", is_flag=True, help="Import anew what is there already (after a change of contract terms).")
-@click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
 @configured
 def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
     """Import recordings into the catalog."""

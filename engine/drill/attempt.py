@@ -21,7 +21,7 @@ from engine.config import Config
 from engine.live.safety.state import StateFolder, is_alive
 from market.contracts import Contract, ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
-from venues.live.bybit import BybitDesk
+from venues.live.bybit import BybitAccountClient
 from venues.loopback import market
 from venues.loopback.bybit import LoopbackBybit
 
@@ -221,8 +221,8 @@ class Try:
             now = self.exchange.now_ns()
             await self.exchange.feed(Trade("", now, now, price, lots, SELL if side == BID else BUY))
 
-    def desk(self) -> BybitDesk:
-        return BybitDesk(self.contract, KEY, SECRET, self.exchange.url, self.config.live.request_s)
+    def client(self) -> BybitAccountClient:
+        return BybitAccountClient(self.contract, KEY, SECRET, self.exchange.url, self.config.live.request_s)
 
     def tail(self) -> str:
         """Last words of the trader."""

@@ -147,22 +147,22 @@ async def _settle(t: Try) -> None:
     t.exchange.faults = type(t.exchange.faults)()
     if engine.open:
         t.fail(f"{len(engine.open)} orders rest in the end")
-    desk, store = t.desk(), Store(t.state.path / "store.sqlite", t.contract)
+    client, store = t.client(), Store(t.state.path / "store.sqlite", t.contract)
     try:
-        wound = await cancel_everything(desk, 10.0 * t.patience)
+        wound = await cancel_everything(client, 10.0 * t.patience)
         if wound.resting != 0:
             t.fail(f"{wound.resting} orders rest by query")
-        await recover_fills(desk, store)
+        await recover_fills(client, store)
         totals = store.totals()
     finally:
-        await desk.close()
+        await client.close()
         store.close()
     if totals.position != engine.position:
         t.fail(f"position {totals.position} by our record, {engine.position} at the exchange")
-    if totals.flow != engine.flow or totals.commissions != engine.fees:
-        t.fail(f"money {totals.flow} by our record, {engine.flow} at the exchange")
-    if totals.fills != len(engine.executions):
-        t.fail(f"{totals.fills} fills by our record, {len(engine.executions)} at the exchange")
+    if totals.flow != engine.account.flow or totals.commissions != engine.account.fees:
+        t.fail(f"money {totals.flow} by our record, {engine.account.flow} at the exchange")
+    if totals.fills != len(engine.account.executions):
+        t.fail(f"{totals.fills} fills by our record, {len(engine.account.executions)} at the exchange")
     for path in sorted((t.state.path / "journal").glob("*.jsonl")):
         if path.stat().st_size and "artifact" not in _reason(t):
             with suppress(Exception):  # a changed artifact cannot verify; a torn header neither

@@ -9,7 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from engine.monitor.hub import BUCKETS_S, Hub, Watched
+from engine.monitor.hub import Hub
+from engine.monitor.watched import BUCKETS_S, Watched
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _WHO = ["instrument", "mode"]

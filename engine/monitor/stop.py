@@ -14,7 +14,7 @@ from engine.live.safety import halt as halting
 from engine.live.safety.account import keys
 from engine.live.safety.state import StateFolder
 from engine.live.telemetry import halt_file
-from engine.monitor.hub import Watched
+from engine.monitor.watched import Watched
 from market.errors import ConfigError
 
 _WAIT_S = 25.0

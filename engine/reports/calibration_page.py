@@ -19,8 +19,9 @@ from engine.cli import console
 from engine.cli.commands import open_catalog
 from engine.config import Config
 from engine.reports import page
-from engine.runs import final_name, run_folder, write_json
+from engine.runs import final_name, run_folder
 from market.errors import DataError
+from market.files import write_json
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import import_events
 from venues.recordings.simulator import SYMBOL, simulate_orders
@@ -56,7 +57,7 @@ def run_calibrate(
         name = days[0].day.instrument
         with console.bar("calibrating") as update:
             found, held = calibration.calibrate(days, name, config.calibrate, lambda share: update(name, share))
-        write_json(folder / "calibration.json", found)
+        write_json(folder / "calibration.json", found, indented=True)
         _write_page(folder / "report.html", found, held, config)
     if simulated is None:
         calibration.save(calibration.path_of(catalog, name), found)

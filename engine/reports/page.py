@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from engine.cli.console import number
+from market.files import write_whole
 
 COLOURS = ("#1f5fa8", "#c4572b", "#3b8a55", "#7a5aa6")
 BUY, SELL, GREY = "#1b7f5c", "#c0392b", "#8a94a0"
@@ -36,9 +36,7 @@ def write(path: Path, title: str, subtitle: str, sections: Sequence[str]) -> Non
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style><script>{get_plotlyjs()}</script>"
         f"<main><h1>{html.escape(title)}</h1><p class=sub>{html.escape(subtitle)}</p>{''.join(sections)}</main></html>"
     )
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    write_whole(path, text.encode())
 
 
 def section(title: str, *parts: str) -> str:

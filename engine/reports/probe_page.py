@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from engine.cli import console
 from engine.reports import page
 from market.errors import ConfigError
+from market.files import written_beside
 from models.ensemble import artifact
 
 _TASK_COLOURS = {"mid": page.COLOURS[0], "spread": page.COLOURS[1], "volume": page.COLOURS[2]}
@@ -220,7 +221,6 @@ def _draw_separation(sweep: list[dict[str, Any]], path: Path) -> None:
 
 
 def _save(chart: Any, path: Path) -> None:
-    beside = path.with_suffix(".tmp")
-    chart.savefig(beside, format="png", dpi=110, metadata={"Software": None})
-    beside.replace(path)
+    with written_beside(path) as beside:
+        chart.savefig(beside, format="png", dpi=110, metadata={"Software": None})
     _pyplot().close(chart)

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.files import written_beside
 from models.ensemble.fusion import LOSSES, Fusion, fit_gamma, regime_of
 from models.ensemble.parameters import Array, Calibration, graph_parameters
 from models.ensemble.recalibrate_config import RecalibrateConfig
@@ -249,10 +250,8 @@ class Recalibrator:
         moving = ("beta", "offset", "mean", "weight", "bandwidth")
         arrays |= {f"fusion.{name}": getattr(fusion, name) for name in moving}
         arrays["until_ns"] = np.array([self._until], np.int64)
-        beside = path.with_name(path.name + ".tmp")
-        with beside.open("wb") as handle:
+        with written_beside(path) as beside, beside.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type]
-        beside.replace(path)
 
     def load(self, path: Path) -> None:
         """Go on from a saved state.

@@ -1,6 +1,6 @@
-"""The risk desk's own line to a venue: few calls, apart from the trading connection, that decide nothing.
+"""The out-of-band account client: few calls to a venue, apart from the trading connection, that decide nothing.
 
-What trades may be wrong about itself; the desk asks the venue. It reads the account, cancels
+The trading process may be wrong about itself; this client asks the venue. It reads the account, cancels
 everything, sets the dead man's switch and, if asked to, flattens.
 """
 
@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 
-class DeskError(Exception):
+class AccountClientError(Exception):
     """The venue did not answer, or refused: what was asked for is unknown, not undone."""
 
 
@@ -55,8 +55,8 @@ class VenueTerms(msgspec.Struct, frozen=True):
     status: str
 
 
-class Desk(Protocol):
-    """One account's line, bound to one instrument."""
+class AccountClient(Protocol):
+    """A connection to one account, bound to one instrument."""
 
     async def clock_offset_ms(self) -> float:
         """The venue's clock minus ours, the best of a few tries."""
@@ -95,4 +95,4 @@ class Desk(Protocol):
         """Close `lots` (signed position) by an immediate-or-cancel order that goes no further than a price."""
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""

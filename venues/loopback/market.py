@@ -15,7 +15,7 @@ from market.contracts import Contract
 from market.events import BookUpdate, Event, Trade
 from market.nautilus import Decoder, batches
 from venues.loopback.bybit import LoopbackBybit
-from venues.loopback.engine import Terms
+from venues.loopback.orders import Terms
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.simulator import simulate
 

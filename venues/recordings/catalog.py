@@ -1,15 +1,15 @@
-"""The catalog: recordings as a Nautilus `ParquetDataCatalog`, with a ledger of what is whole.
+"""The catalog: recordings as a Nautilus `ParquetDataCatalog`, with a manifest of what is whole.
 
 `<root>/data/…` is the Nautilus catalog, one or more Parquet files a trading day and type.
-`<root>/ledger/<instrument>/<date>.json` says that a day is complete, where it came from and what
-was dropped. A day without its ledger entry does not exist for any command: the entry is written
-last, so that a stopped import leaves nothing that could be taken for whole.
+`<root>/manifest/<instrument>/<date>.json` says that a day is complete, where it came from and what
+was dropped. A day without its manifest entry does not exist for any command: the entry is written
+last, so that a stopped import leaves nothing that could be taken for whole. Earlier versions kept
+the entries in `<root>/ledger`: they are read, and move when their day is imported again.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from filelock import Timeout
 from nautilus_trader.model import OrderBookDelta, TradeTick
 from nautilus_trader.persistence import ParquetDataCatalog
 
 from market.contracts import Contract, ContractTable
 from market.errors import DataError
+from market.files import lock_on, write_json, write_whole
 
 SCHEMA = 1
 _TYPES = ("order_book_deltas", "trades")
+_MANIFEST, _EARLIER = "manifest", "ledger"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """Ledger entry of one trading day of one instrument; times in ns, ends included."""
+    """Manifest entry of one trading day of one instrument; times in ns, ends included."""
 
     schema: int
     instrument: str
@@ -77,8 +80,8 @@ class Catalog:
 
     def instruments(self) -> list[str]:
         """Ids with at least one whole day, sorted."""
-        ledger = self.root / "ledger"
-        return sorted(f.name for f in ledger.iterdir() if any(f.glob("*.json"))) if ledger.is_dir() else []
+        entries = [path for name in (_EARLIER, _MANIFEST) for path in (self.root / name).glob("*/*.json")]
+        return sorted({path.parent.name for path in entries})
 
     def resolve(self, name: str) -> str:
         """Return the id of an instrument that was imported, named Nautilus' way or CTP's."""
@@ -95,8 +98,10 @@ class Catalog:
 
     def days(self, instrument: str) -> dict[dt.date, Day]:
         """Whole days of an instrument, in order."""
-        entries = [self._read(path) for path in sorted(self.folder(instrument).glob("*.json"))]
-        return {day.date: day for day in entries}
+        folders = [self.root / name / instrument for name in (_EARLIER, _MANIFEST)]
+        entries = {path.name: path for folder in folders for path in folder.glob("*.json")}
+        days = [self._read(path) for _, path in sorted(entries.items())]
+        return {day.date: day for day in days}
 
     def day(self, instrument: str, date: dt.date) -> Day:
         days = self.days(instrument)
@@ -127,14 +132,11 @@ class Catalog:
             trades = catalog.query_trade_ticks([day.instrument], start=start, end=stop - 1)
             yield deltas, trades
 
-    def folder(self, instrument: str) -> Path:
-        return self.root / "ledger" / instrument
-
     def _read(self, path: Path) -> Day:
         try:
             return msgspec.json.decode(path.read_bytes(), type=Day)
         except (OSError, msgspec.DecodeError) as error:
-            raise DataError(f"{path}: damaged ledger entry ({error}); delete it and import that day again") from error
+            raise DataError(f"{path}: damaged manifest entry ({error}); delete it and import that day again") from error
 
     def _intervals(self, kind: str, day: Day) -> list[tuple[int, int]]:
         found = [_interval(path.name) for path in self._files(kind, day.instrument)]
@@ -148,22 +150,26 @@ class Catalog:
     def lock(self) -> Iterator[None]:
         """Hold the catalog for writing; a second import says so instead of mixing with the first."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(f"{self.root}: another import is running on this catalog; wait for it") from error
+        lock = lock_on(self.root / ".lock")
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataError(f"{self.root}: another import is running on this catalog; wait for it") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def commit(self, day: Day, staged: Path, nautilus_instrument: Any) -> None:
-        """Move a staged day into the catalog, replacing an earlier import; the ledger comes last."""
-        entry = self.folder(day.instrument) / f"{day.date}.json"
+        """Move a staged day into the catalog, replacing an earlier import; the manifest comes last."""
+        earlier, entry = (self.root / m / day.instrument / f"{day.date}.json" for m in (_EARLIER, _MANIFEST))
         for known in self.days(day.instrument).values():
             if known.date != day.date and (known.tick, known.lot) != (day.tick, day.lot):
                 raise DataError(
                     f"{day.instrument}: the catalog {self.root} holds days with tick {known.tick} and lot {known.lot}, "
                     f"{day.date} has {day.tick} and {day.lot}; import it into another catalog (--set data.path=…)"
                 )
+        earlier.unlink(missing_ok=True)
         entry.unlink(missing_ok=True)
         for kind in _TYPES:
             target = self.root / "data" / kind / day.instrument
@@ -174,9 +180,7 @@ class Catalog:
         if not self.nautilus().instruments(instrument_ids=[day.instrument]):
             self.nautilus().write_instruments([nautilus_instrument])
         entry.parent.mkdir(parents=True, exist_ok=True)
-        beside = entry.with_suffix(".tmp")
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(day)))
-        os.replace(beside, entry)
+        write_whole(entry, msgspec.json.format(msgspec.json.encode(day)))
         shutil.rmtree(staged, ignore_errors=True)
 
     def completed(self, sources: list[Source]) -> list[Day]:
@@ -192,16 +196,14 @@ class Catalog:
         """Note that a recording was imported to its end."""
         path = self._receipt(sources)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_bytes(msgspec.json.encode([(day.instrument, day.date) for day in days]))
-        os.replace(beside, path)
+        write_json(path, [(day.instrument, day.date) for day in days])
 
     def _receipt(self, sources: list[Source]) -> Path:
         identity = hashlib.sha256(f"{SCHEMA} {sources}".encode()).hexdigest()[:24]
         return self.root / "receipts" / f"{identity}.json"
 
     def _remove_orphans(self, kind: str, day: Day) -> None:
-        """Delete files that no ledger entry vouches for: an import stopped half-way left them."""
+        """Delete files that no manifest entry vouches for: an import stopped half-way left them."""
         spans = [(known.start_ns, known.end_ns) for known in self.days(day.instrument).values()]
         for path in self._files(kind, day.instrument):
             start, end = _interval(path.name)

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.live.safety.state import is_alive, read_whole, write_whole
+from engine.live.safety.state import is_alive
 from engine.plan import Plan
 from market.errors import ConfigError
+from market.files import read_json, write_json
 from models.ensemble import artifact
 from models.ensemble.drift import Comparison
 
@@ -139,7 +140,7 @@ def read_lineup(folder: Path) -> Lineup | None:
 
 def write_lineup(folder: Path, lineup: Lineup) -> None:
     """Keep a line-up, durably."""
-    write_whole(folder / LINEUP, lineup, durable=True)
+    write_json(folder / LINEUP, lineup, durable=True)
 
 
 def ask(folder: Path, request: Request) -> None:
@@ -164,7 +165,7 @@ def ask(folder: Path, request: Request) -> None:
 
 def withdraw(folder: Path, request: Request) -> None:
     """Take a request back: it must not be met later, when nobody expects it."""
-    found = read_whole(folder / REQUEST, Request)
+    found = read_json(folder / REQUEST, Request)
     if found is not None and found.id == request.id:
         (folder / REQUEST).unlink(missing_ok=True)
 
@@ -184,22 +185,22 @@ def take_request(folder: Path) -> Request | None:
 
 
 def answer(folder: Path, reply: Answer) -> None:
-    write_whole(folder / ANSWER, reply)
+    write_json(folder / ANSWER, reply)
 
 
 def answered(folder: Path, request_id: str) -> Answer | None:
     """The answer to a request, when it has come."""
-    found = read_whole(folder / ANSWER, Answer)
+    found = read_json(folder / ANSWER, Answer)
     return found if found is not None and found.id == request_id else None
 
 
 def keep_trial(folder: Path, trial: Trial) -> None:
-    write_whole(folder / TRIAL, trial)
+    write_json(folder / TRIAL, trial)
 
 
 def last_trial(folder: Path) -> Trial | None:
     """What was last known of a shadow in this folder."""
-    return read_whole(folder / TRIAL, Trial)
+    return read_json(folder / TRIAL, Trial)
 
 
 def begin(folder: Path, plan: Plan, configured: str | None = None) -> tuple[Plan, Lineup | None]:

@@ -10,12 +10,12 @@ import msgspec
 
 from engine.config import Config
 from engine.live.errors import Exit
-from engine.live.safety.account import NO_MID, Wound, cancel_everything, flatten, keys, make_desk
+from engine.live.safety.account import NO_MID, Wound, cancel_everything, flatten, keys, open_client
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import StateFolder
 from market.contracts import ContractTable
 from market.errors import ConfigError
-from venues.live.account_client import DeskError
+from venues.live.account_client import AccountClientError
 
 _VERIFY_S = 30.0
 
@@ -47,23 +47,23 @@ def halt(config: Config, instrument: str, reason: str, close_position: bool) -> 
     alarms.raise_("halt", f"{contract.id}: {reason}")
 
     async def work() -> tuple[Wound, int | None]:
-        desk = make_desk(config.live, contract, keys(config.live))
+        client = open_client(config.live, contract, keys(config.live))
         try:
-            await cancel_everything(desk, _VERIFY_S)
+            await cancel_everything(client, _VERIFY_S)
             deadline = time.monotonic() + config.live.start_s
             while state.is_taken() and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
-            wound = await cancel_everything(desk, _VERIFY_S)
+            wound = await cancel_everything(client, _VERIFY_S)
             try:
-                if close_position and (mid := await desk.mid_ticks()) is not None:
-                    await flatten(desk, config.live.flatten.max_loss_bps, mid)
+                if close_position and (mid := await client.mid_ticks()) is not None:
+                    await flatten(client, config.live.flatten.max_loss_bps, mid)
                 elif close_position:
                     alarms.raise_("unsettled", f"{contract.id}: {NO_MID}")
-                return wound, await desk.position_lots()
-            except DeskError:
+                return wound, await client.position_lots()
+            except AccountClientError:
                 return wound, None
         finally:
-            await desk.close()
+            await client.close()
 
     wound, position = asyncio.run(work())
     if state.is_taken():

@@ -7,16 +7,16 @@ and renamed: a reader never sees half of one.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from filelock import Timeout
 
 from engine.config import Config
 from market.errors import ConfigError
+from market.files import lock_on, read_json, write_json
 
 
 class Latch(msgspec.Struct):
@@ -76,7 +76,7 @@ class StateFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._lock: Any = None
+        self._lock = lock_on(path / "lock")
 
     def take(self) -> None:
         """Become the one trader of this folder.
@@ -87,30 +87,23 @@ class StateFolder:
             Another one runs.
 
         """
-        handle = (self.path / "lock").open("a+")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
+            self._lock.acquire()
+        except Timeout as error:
             raise ConfigError(
                 f"{self.path}: another trader runs on this state folder; stop it, or set live.state to another folder"
             ) from error
-        self._lock = handle
 
     def release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def is_taken(self) -> bool:
         """Whether a trader runs on this folder."""
-        with (self.path / "lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return True
-            fcntl.flock(handle, fcntl.LOCK_UN)
-            return False
+        try:
+            with lock_on(self.path / "lock"):
+                return False
+        except Timeout:
+            return True
 
     # ── latch and stop ────────────────────────────────────────────────────────────────────────
 
@@ -180,30 +173,11 @@ class StateFolder:
     def watchdog(self) -> WatchdogBeat | None:
         return self._read("watchdog.json", WatchdogBeat)
 
-    def _write(self, name: str, value: Any, durable: bool = False) -> None:
-        write_whole(self.path / name, value, durable)
+    def _write(self, name: str, value: msgspec.Struct, *, durable: bool = False) -> None:
+        write_json(self.path / name, value, durable=durable)
 
     def _read[T](self, name: str, kind: type[T]) -> T | None:
-        return read_whole(self.path / name, kind)
-
-
-def write_whole(path: Path, value: Any, durable: bool = False) -> None:
-    """Write JSON beside and rename: a reader sees all of it or nothing; durable: it outlives a power cut."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as handle:
-        handle.write(msgspec.json.encode(value))
-        if durable:
-            handle.flush()
-            os.fsync(handle.fileno())
-    os.replace(beside, path)
-
-
-def read_whole[T](path: Path, kind: type[T]) -> T | None:
-    """What was written so, None where it is missing or something else."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError):
-        return None
+        return read_json(self.path / name, kind)
 
 
 def is_alive(pid: int) -> bool:

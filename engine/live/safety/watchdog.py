@@ -20,13 +20,13 @@ import aiohttp
 import msgspec
 
 from engine.config import Config
-from engine.live.safety.account import cancel_everything, keys, make_desk
+from engine.live.safety.account import cancel_everything, keys, open_client
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder, WatchdogBeat, is_alive
 from market.contracts import Contract, ContractTable
-from venues.live.account_client import Desk, DeskError
+from venues.live.account_client import AccountClient, AccountClientError
 from venues.live.adapters_config import urls
-from venues.live.bybit import lifeline
+from venues.live.lifeline import lifeline
 
 _BEAT_S = 0.1
 _RESCUE_S = 600.0
@@ -40,7 +40,7 @@ class Watchdog:
         self._state = StateFolder(Path(config.live.state))
         self._alarms = Alarms(self._state.path / "alarms.jsonl", config.live.webhook, "watchdog")
         self._keys = keys(config.live)
-        self._desk = make_desk(config.live, contract, self._keys)
+        self._client = open_client(config.live, contract, self._keys)
         self._beat = WatchdogBeat(os.getpid(), time.monotonic_ns())
         self._differences: dict[str, dict[str, int]] = {
             reason: {} for reason in ("drift", "unknown_order", "lost_order", "mark_drift")
@@ -53,7 +53,7 @@ class Watchdog:
         live = self._config.live
         tasks = []
         if live.dead_man_s:
-            await self._desk.set_dead_man(live.dead_man_s)
+            await self._client.set_dead_man(live.dead_man_s)
             socket = urls(live.environment, live.base_url)[1]
             tasks.append(asyncio.create_task(lifeline(socket, *self._keys, self._lifeline)))
         tasks.append(asyncio.create_task(self._audit_for_ever()))
@@ -62,7 +62,7 @@ class Watchdog:
         finally:
             for task in tasks:
                 task.cancel()
-            await self._desk.close()
+            await self._client.close()
             self._alarms.close()
 
     def _lifeline(self, is_up: bool) -> None:
@@ -110,7 +110,7 @@ class Watchdog:
                 await self._audit()
                 self._heard = time.monotonic()
                 self._beat.audits += 1
-            except (DeskError, aiohttp.ClientError, OSError, KeyError, ValueError) as error:
+            except (AccountClientError, aiohttp.ClientError, OSError, KeyError, ValueError) as error:
                 print(f"audit: {error}", flush=True)
                 self._beat.others_gross = self._beat.others_net = None
             await asyncio.sleep(self._config.live.audit_s)
@@ -119,7 +119,7 @@ class Watchdog:
         """Compare the venue's word with two heartbeats, one from before the question and one from after the answer."""
         before = self._state.heartbeat()
         position, orders, positions, mid = await asyncio.gather(
-            self._desk.position_lots(), self._desk.open_orders(), self._desk.positions(), self._desk.mid_ticks()
+            self._client.position_lots(), self._client.open_orders(), self._client.positions(), self._client.mid_ticks()
         )
         own = self._contract.symbol.removesuffix("-LINEAR")
         others = [float(p.notional) for p in positions if p.symbol != own]
@@ -176,10 +176,10 @@ class Watchdog:
         if is_alive(self._pid):
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)  # it must not come back to life and quote
-        return await _clear(self._desk, self._alarms, reason, self._contract.id)
+        return await _clear(self._client, self._alarms, reason, self._contract.id)
 
     async def _last_look(self) -> int:
-        wound = await cancel_everything(self._desk, 20.0)
+        wound = await cancel_everything(self._client, 20.0)
         return 0 if wound.resting == 0 else 5
 
 
@@ -208,19 +208,19 @@ async def stand_by(config: Config, instrument: str) -> None:
             elif not state.is_taken() or not 0.0 <= age < config.live.start_s:
                 dealt_with = beat.mono_ns
                 alarms = Alarms(state.path / "alarms.jsonl", settings.live.webhook, "watchdog")
-                desk = make_desk(settings.live, contract, credentials)
+                client = open_client(settings.live, contract, credentials)
                 try:
-                    await _clear(desk, alarms, "trader_died", instrument)
+                    await _clear(client, alarms, "trader_died", instrument)
                 finally:
-                    await desk.close()
+                    await client.close()
                     alarms.close()
         await asyncio.sleep(_BEAT_S)
 
 
-async def _clear(desk: Desk, alarms: Alarms, reason: str, instrument: str) -> int:
+async def _clear(client: AccountClient, alarms: Alarms, reason: str, instrument: str) -> int:
     """Cancel everything and tell how it went; return the exit code."""
     alarms.raise_(reason, f"{instrument}: cancelling everything")
-    wound = await cancel_everything(desk, _RESCUE_S)
+    wound = await cancel_everything(client, _RESCUE_S)
     if wound.resting != 0:
         alarms.raise_("unsafe", f"{instrument}: could not verify that nothing rests at the venue")
         return 5

@@ -15,7 +15,7 @@ from engine.live.safety.account import cancel_everything, recover_fills
 from market.contracts import Contract
 from market.errors import ConfigError
 from models.ensemble import artifact
-from venues.live.account_client import Desk
+from venues.live.account_client import AccountClient
 from venues.live.adapters_config import COMMANDS_PER_S
 from venues.simulation.fees import fees_of
 
@@ -112,13 +112,13 @@ def check_artifact(config: Config, folder: Path, today: dt.date, lineup: Lineup 
     return items
 
 
-async def check_venue(config: Config, contract: Contract, desk: Desk) -> list[Item]:
+async def check_venue(config: Config, contract: Contract, client: AccountClient) -> list[Item]:
     """Clock, terms, fees and balance as the venue reports them."""
     live = config.live
-    offset = await desk.clock_offset_ms()
-    terms = await desk.terms()
-    maker, taker = await desk.fees()
-    balance = await desk.balance()
+    offset = await client.clock_offset_ms()
+    terms = await client.terms()
+    maker, taker = await client.fees()
+    balance = await client.balance()
     table = fees_of(contract, "exchange", config.fees)
     same_steps = (terms.tick, terms.lot) == (contract.terms.tick, contract.terms.lot)
     same_fees = (Decimal(str(table.maker)), Decimal(str(table.taker))) == (maker.normalize(), taker.normalize())
@@ -137,20 +137,20 @@ async def check_venue(config: Config, contract: Contract, desk: Desk) -> list[It
     ]
 
 
-async def check_account(config: Config, desk: Desk, store: Store, is_new: bool) -> list[Item]:
+async def check_account(config: Config, client: AccountClient, store: Store, is_new: bool) -> list[Item]:
     """Orders and position, reconciled with our own store."""
     live = config.live
-    orders = await desk.open_orders()
+    orders = await client.open_orders()
     text, holds = f"{len(orders)} rest", not orders
     if orders and live.orphans == "cancel":
-        wound = await cancel_everything(desk, 10.0)
+        wound = await cancel_everything(client, 10.0)
         holds = wound.resting == 0
         text += f", cancelled, {wound.resting} left"
     elif orders:
         text += "; live.orphans is refuse: cancel them (cmm halt), or set it to cancel"
     items = [Item("open orders", holds, text)]
-    found = await recover_fills(desk, store)
-    venue, ours = await desk.position_lots(), store.totals()
+    found = await recover_fills(client, store)
+    venue, ours = await client.position_lots(), store.totals()
     if is_new and venue != ours.position and live.start_position == "adopt":
         store.put("start_position", str(venue - ours.position))
     ours_lots = ours.position + int(store.get("start_position") or 0)

@@ -28,7 +28,7 @@ from engine.live.safety.account import (
     flatten,
     is_ours,
     keys,
-    make_desk,
+    open_client,
     recover_fills,
 )
 from engine.live.safety.state import Heartbeat, StateFolder
@@ -40,7 +40,7 @@ from market.contracts import Contract, ContractTable
 from market.errors import ConfigError
 from models.ensemble.predictor import Predictor
 from strategies.trading_state import Reason
-from venues.live.account_client import DeskError
+from venues.live.account_client import AccountClientError
 from venues.live.adapters import add_bybit_execution, add_public_data
 
 _VERIFY_S = 20.0
@@ -142,7 +142,7 @@ def _run(
     store = Store(state.path / "store.sqlite", contract)
     try:
         more, price = asyncio.run(_ask_venue(config, contract, credentials, store, is_new))
-    except DeskError as broken:
+    except AccountClientError as broken:
         raise ConfigError(f"not fit to go live: the venue does not answer: {broken}") from broken
     finally:
         store.close()
@@ -191,13 +191,13 @@ def _run_node(trader: Trader, config: Config, contract: Contract, credentials: K
 async def _ask_venue(
     config: Config, contract: Contract, credentials: Keys, store: Store, is_new: bool
 ) -> tuple[list[checklist.Item], float | None]:
-    desk = make_desk(config.live, contract, credentials)
+    client = open_client(config.live, contract, credentials)
     try:
-        items = await checklist.check_venue(config, contract, desk)
-        items += await checklist.check_account(config, desk, store, is_new)
-        return items, await desk.mid_ticks()
+        items = await checklist.check_venue(config, contract, client)
+        items += await checklist.check_account(config, client, store, is_new)
+        return items, await client.mid_ticks()
     finally:
-        await desk.close()
+        await client.close()
 
 
 def _start_watchdog(config: Config, contract: Contract, state: StateFolder) -> subprocess.Popen[bytes] | None:
@@ -287,26 +287,26 @@ def _wind_up(
 async def _close_account(
     trader: Trader, config: Config, contract: Contract, credentials: Keys
 ) -> tuple[Wound, int, int | None]:
-    desk = make_desk(config.live, contract, credentials)
+    client = open_client(config.live, contract, credentials)
     try:
-        wound = await cancel_everything(desk, _VERIFY_S)
+        wound = await cancel_everything(client, _VERIFY_S)
         try:
             if config.live.flatten.enabled and trader.reason != "signal":
                 mid = trader.maker.mid_ticks if not trader.maker.problem else None
-                mid = await desk.mid_ticks() if mid is None else mid
+                mid = await client.mid_ticks() if mid is None else mid
                 if mid is not None:
-                    await flatten(desk, config.live.flatten.max_loss_bps, mid)
+                    await flatten(client, config.live.flatten.max_loss_bps, mid)
                 else:
                     trader.alarms.raise_("unsettled", f"{contract.id}: {NO_MID}")
-            found = await recover_fills(desk, trader.store)
+            found = await recover_fills(client, trader.store)
             foreign = [fill.trade_id for fill in found if not is_ours(fill.link_id)]
             if foreign:
                 latch(
                     trader.state, trader.alarms, "foreign_fill", f"trades that are not ours: {', '.join(foreign[:5])}"
                 )
-            return wound, len(found), await desk.position_lots()
-        except (DeskError, sqlite3.Error) as error:  # what is missing is learnt at the next start
+            return wound, len(found), await client.position_lots()
+        except (AccountClientError, sqlite3.Error) as error:  # what is missing is learnt at the next start
             trader.alarms.raise_("unsettled", str(error))
             return wound, 0, None
     finally:
-        await desk.close()
+        await client.close()
