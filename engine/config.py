@@ -108,7 +108,7 @@ class PaperConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlattenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """After a halt: close the position by an immediate-or-cancel order at most this far beyond the touch."""
+    """After a halt: close the position by an immediate-or-cancel order at most this far beyond the mid."""
 
     enabled: bool = False
     max_loss_bps: Annotated[float, Meta(gt=0)] = 20.0

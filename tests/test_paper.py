@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,11 +18,14 @@ from engine.live.trading.paper_run import replay_day
 from engine.plan import Plan
 from market.contracts import ContractTable
 from market.errors import ConfigError
+from market.events import ASK, BID, BookUpdate, Event
+from market.level_book import LevelBook
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from tests.conftest import ctp_file, ctp_row
 from venues.recordings.catalog import Catalog, Day
-from venues.recordings.importer import import_recording
+from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
+from venues.recordings.simulator import simulate
 from venues.simulation.latency import DelayConfig, LatencyConfig
 from venues.simulation.queues import QueueConfig
 
@@ -69,6 +75,48 @@ def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
     there, here = run_day(catalog, day, plan), replay_day(catalog, day, plan, 0.0, None)
     assert len(there.tape.fills) > 10
     assert there.counts["limit_bound"] > 0
+    assert here.tape.fills == there.tape.fills
+    assert here.tape.actions == there.tape.actions
+
+
+def spoiled(events: Iterable[Event]) -> Iterator[Event]:
+    """A market whose book every ten seconds is crossed, flickers, or has no asks for a second and a half."""
+    book, start, crossing = LevelBook(), 0, 0
+    for event in events:
+        start = start or event.ts_recv
+        second, spell = (event.ts_recv - start) / 1e9 % 10.0, (event.ts_recv - start) // (10 * 10**9) % 3
+        is_bad = second < 1.5 and event.ts_recv - start > 40 * 10**9
+        if not isinstance(event, BookUpdate):
+            yield event
+            continue
+        book.apply(event)
+        asks = [level for level in book.levels() if level[0] == ASK]
+        if spell == 2 and is_bad:
+            rest = [level for level in event.levels if level[0] == BID]
+            yield msgspec.structs.replace(event, levels=rest + [(ASK, price, 0) for _, price, _ in asks])
+            continue
+        is_crossed = is_bad and (spell == 0 or second % 0.2 < 0.1)
+        add = []
+        if is_crossed and not crossing:
+            crossing = min(price for _, price, _ in asks) + 50
+            add = [(BID, crossing, 3)]
+        elif crossing and not is_crossed:
+            add, crossing = [(BID, crossing, 0)], 0
+        yield msgspec.structs.replace(event, levels=asks + event.levels + add)
+
+
+def test_in_bad_market_data_too(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "data", ContractTable())
+    start = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
+    events = spoiled(simulate(11, 180.0, start))
+    day = import_events(catalog, events, "sim", "simulator", [], Counter(), lambda *_: None).days[0]
+    plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model="pessimistic"))
+    there, here = run_day(catalog, day, plan), replay_day(catalog, day, plan, 0.0, None)
+    for name in ("pulled_crossed", "pulled_one_sided", "data_crossed", "data_one_sided"):
+        assert here.counts[name] == there.counts[name] > 0
+    assert there.counts["data_crossed"] > 2 * there.counts["pulled_crossed"]  # flickering: pulled once, and left so
+    assert "pulled_not_ready" not in there.counts
+    assert len(there.tape.fills) > 10
     assert here.tape.fills == there.tape.fills
     assert here.tape.actions == there.tape.actions
 
