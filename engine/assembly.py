@@ -104,7 +104,7 @@ def build_maker(
         plan.guard,
         config.strategy.stop_before_close_s,
         plan.sessions,
-        contract.worth,
+        contract.mark_value,
         contract.turnover,
         plan.answer_s,
     )

@@ -114,10 +114,10 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         """Money that one lot of a linear contract gains when the price rises by one tick."""
         return float(self.terms.tick * self.terms.lot * self.terms.multiplier)
 
-    def worth[T: (float, NDArray[np.float64])](self, ticks: T) -> T:
+    def mark_value[T: (float, NDArray[np.float64])](self, ticks: T) -> T:
         """Value of one lot held long at a price, up to a constant, in settlement currency.
 
-        What a position gains is the difference of its worth. Linear in the price, or, for an inverse
+        What a position gains is the difference of its mark value. Linear in the price, or, for an inverse
         contract, minus the coins that the lot's fixed amount buys.
         """
         if self.terms.inverse:
@@ -126,11 +126,11 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
 
     def turnover(self, ticks: float) -> float:
         """What trading one lot at a price moves, settlement currency."""
-        return abs(self.worth(ticks))
+        return abs(self.mark_value(ticks))
 
     def tick_value(self, ticks: float) -> float:
         """What one lot gains when the price rises by a tick, settlement currency."""
-        return self.worth(ticks + 0.5) - self.worth(ticks - 0.5)
+        return self.mark_value(ticks + 0.5) - self.mark_value(ticks - 0.5)
 
     @property
     def keeps_both_sides(self) -> bool:

@@ -12,7 +12,7 @@ class Ledger:
 
     Parameters
     ----------
-    worth : callable
+    mark_value : callable
         Value of one lot held long at a price (ticks), up to a constant, settlement currency.
     position : int
         Lots at the start.
@@ -24,20 +24,20 @@ class Ledger:
     """
 
     def __init__(
-        self, worth: Callable[[float], float] = float, position: int = 0, flow: float = 0.0, base: float = 0.0
+        self, mark_value: Callable[[float], float] = float, position: int = 0, flow: float = 0.0, base: float = 0.0
     ) -> None:
-        self._worth = worth
+        self._mark_value = mark_value
         self.position, self.flow, self.base = position, flow, base
 
     def on_fill(self, side: int, price: int, lots: int, commission: float) -> None:
         """Count a fill."""
         signed = lots if side == BID else -lots
         self.position += signed
-        self.flow -= signed * self._worth(float(price)) + commission
+        self.flow -= signed * self._mark_value(float(price)) + commission
 
     def equity(self, mid_ticks: float) -> float:
         """Money in and out plus the position at mid."""
-        return self.flow + self.position * self._worth(mid_ticks)
+        return self.flow + self.position * self._mark_value(mid_ticks)
 
     def pnl(self, mid_ticks: float) -> float:
         """What the trading day has earned so far, after fees."""

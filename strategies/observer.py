@@ -16,14 +16,14 @@ from strategies.values import Action, Ladder, Market
 
 
 class OwnFill(NamedTuple):
-    """One fill of ours; `blind` when its order was placed beyond the depth that the feed shows."""
+    """One fill of ours; `beyond_depth` when its order was placed beyond the depth that the feed shows."""
 
     ts_ns: int
     side: int
     price: int
     lots: int
     is_maker: bool
-    blind: bool
+    beyond_depth: bool
     commission: Decimal
     trade_id: str
     order_id: str

@@ -116,7 +116,7 @@ class OrderManager:
         self._counts[f"action_{action.kind.name.lower()}"] += 1
         if action.kind == Kind.PLACE:
             key = self._gateway.submit(action.side, action.price, action.size)
-            self.working.sent(key, action.side, action.price, action.size, self._is_blind(action), now_ns)
+            self.working.sent(key, action.side, action.price, action.size, self._is_beyond_depth(action), now_ns)
         elif order is not None and action.kind == Kind.AMEND:
             order.state, order.since_ns = State.CHANGING, now_ns
             self._gateway.amend(order.key, order.filled + action.size)
@@ -129,7 +129,7 @@ class OrderManager:
         self._budget.spend(len(actions))
         self._gateway.flush()
 
-    def _is_blind(self, action: Action) -> bool:
+    def _is_beyond_depth(self, action: Action) -> bool:
         """Whether the feed shows nothing at this price: beyond the levels it can show."""
         depth = self._instrument.depth
         if not depth:
@@ -195,18 +195,18 @@ class OrderManager:
             return None
         order = self.working.filled(key, lots)
         if order is not None:
-            side, blind = order.side, order.blind
+            side, beyond_depth = order.side, order.beyond_depth
         else:
             self._fills.allow_unknown(str(key), lots)
             self._counts["late_fills"] += 1
-            side, blind = (BID if event.order_side == OrderSide.BUY else ASK), False
+            side, beyond_depth = (BID if event.order_side == OrderSide.BUY else ASK), False
             self.working.exposure.position += lots if side == BID else -lots
         commission = event.commission.as_decimal() if event.commission is not None else Decimal(0)
         price = self._instrument.ticks(event.last_px)
         self._counts["fills"] += 1
         self.ledger.on_fill(side, price, lots, float(commission))
         is_maker = event.liquidity_side == LiquiditySide.MAKER
-        fill = OwnFill(event.ts_event, side, price, lots, is_maker, blind, commission, trade, str(key))
+        fill = OwnFill(event.ts_event, side, price, lots, is_maker, beyond_depth, commission, trade, str(key))
         self._observer.on_fill(fill)
         return fill
 

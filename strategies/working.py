@@ -24,7 +24,7 @@ _ASKED = (State.SENT, State.CHANGING)
 
 
 class Order(msgspec.Struct):
-    """One working order by its client id; `blind` when it was placed where the feed shows no queue. `since_ns`
+    """One working order by its client id; `beyond_depth` when it was placed where the feed shows no queue. `since_ns`
     is when it was last sent, amended or cancelled by us."""
 
     key: Any
@@ -32,7 +32,7 @@ class Order(msgspec.Struct):
     price: int
     left: int
     state: State
-    blind: bool
+    beyond_depth: bool
     since_ns: int = 0
     filled: int = 0
 
@@ -65,8 +65,8 @@ class WorkingOrders:
         """Orders that wait for the venue's word since before a time: what became of them is unknown."""
         return [o for o in self._orders.values() if o.state != State.RESTING and o.since_ns < before_ns]
 
-    def sent(self, key: Any, side: int, price: int, size: int, blind: bool, now_ns: int = 0) -> None:
-        self._orders[key] = Order(key, side, price, size, State.SENT, blind, now_ns)
+    def sent(self, key: Any, side: int, price: int, size: int, beyond_depth: bool, now_ns: int = 0) -> None:
+        self._orders[key] = Order(key, side, price, size, State.SENT, beyond_depth, now_ns)
         self.exposure.orders += 1
         self._shift(side, size)
 

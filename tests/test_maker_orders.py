@@ -35,7 +35,7 @@ KEY = ClientOrderId("O-1")
 def maker(fills: FillPolicy | None = None) -> MarketMaker:
     instrument = Instrument(CONTRACT, 50)
     config = MakerConfig(
-        LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.worth, CONTRACT.turnover
+        LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.mark_value, CONTRACT.turnover
     )
     quoting = Quoting(FeatureStream(instrument, FeatureSpec()), FoicQuoter(OffsetConfig()))
     ports = Ports(

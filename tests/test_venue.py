@@ -314,7 +314,7 @@ def test_an_inverse_contract_earns_coin(tmp_path: Path) -> None:
     )
     contracts = ContractTable([table])
     coin = contracts.by_id("QR.SIM")
-    assert coin.worth(20_001.0) - coin.worth(20_000.0) == pytest.approx(100 / 10_000.0 - 100 / 10_000.5)
+    assert coin.mark_value(20_001.0) - coin.mark_value(20_000.0) == pytest.approx(100 / 10_000.0 - 100 / 10_000.5)
     assert coin.turnover(20_000.0) == pytest.approx(0.01)
     assert coin.tick_value(20_000.0) == pytest.approx(100 * 0.5 / 10_000.0**2, rel=1e-6)
     catalog = Catalog(tmp_path / "data", contracts)

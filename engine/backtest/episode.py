@@ -68,20 +68,20 @@ class Episode(msgspec.Struct, dict=True):
     @cached_property
     def equity(self) -> NDArray[np.float64]:
         """PnL after fees marked to mid after each update, quote currency (updates,)."""
-        worth = self.contract.worth
+        mark_value = self.contract.mark_value
         flow = np.zeros(len(self.tape.ts_ns))
         if len(flow):
             commissions = np.array([fill.commission for fill in self.tape.fills])
-            np.add.at(flow, self.fill_index, -self.signed_lots * worth(self.prices) - commissions)
-        return np.cumsum(flow) + self.position * worth(self.tape.mids)
+            np.add.at(flow, self.fill_index, -self.signed_lots * mark_value(self.prices) - commissions)
+        return np.cumsum(flow) + self.position * mark_value(self.tape.mids)
 
     @cached_property
     def breakdown(self) -> Breakdown:
-        worth, mids = self.contract.worth, self.tape.mids
+        mark_value, mids = self.contract.mark_value, self.tape.mids
         capture = drift = 0.0
         if len(mids):
-            value = worth(mids)
-            capture = float((self.signed_lots * (value[self.fill_index] - worth(self.prices))).sum())
+            value = mark_value(mids)
+            capture = float((self.signed_lots * (value[self.fill_index] - mark_value(self.prices))).sum())
             drift = float((self.position[:-1] * np.diff(value)).sum())
         costs = [fill.commission for fill in self.tape.fills]
         fees, rebates = sum(c for c in costs if c > 0), -sum(c for c in costs if c < 0)
@@ -90,7 +90,7 @@ class Episode(msgspec.Struct, dict=True):
 
     def check_identity(self) -> None:
         """Raise unless the venue's account and our own fills tell the same PnL, to its rounding."""
-        turnover = float((np.abs(self.signed_lots) * np.abs(self.contract.worth(self.prices))).sum())
+        turnover = float((np.abs(self.signed_lots) * np.abs(self.contract.mark_value(self.prices))).sum())
         cent = 10.0 ** -Currency.from_str(self.contract.terms.currency).precision  # the account rounds each fill to it
         allowed = cent * (5.0 + 3.0 * len(self.tape.fills) ** 0.5) + 1e-12 * turnover
         if abs(self.breakdown.unexplained) > allowed:

@@ -140,7 +140,7 @@ def stream_day(
         for position in engine.cache.positions_open():
             lots = position.signed_qty / contract.lot
             opened = position.avg_px_open / contract.tick
-            net += lots * (contract.worth(mid) - contract.worth(opened))
+            net += lots * (contract.mark_value(mid) - contract.mark_value(opened))
         return float(net)
     finally:
         engine.dispose()

@@ -18,7 +18,7 @@ from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.matcher import Matcher
-from venues.simulation.queues import Fifo, Place, QueueModel
+from venues.simulation.queues import Fifo, QueueModel, QueuePosition
 from venues.simulation.recorded_book import RecordedOrders
 
 AGES = (0.125, 0.25, 0.5, 1.0)
@@ -69,7 +69,7 @@ class WatchedFifo(Fifo):
         super().__init__()
         self.seen: list[tuple[float, float, float, bool, int]] = []
 
-    def changed(self, place: Place, size: int, ts_event: int, order: int = 0) -> None:
+    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
         before, front, credit = place.shown, place.ahead, place.credit
         mine = order in place.orders
         super().changed(place, size, ts_event, order)

@@ -207,7 +207,7 @@ class Telemetry(Observer):
     def __init__(self, config: Config, about: About, contract: Contract, predictor: Predictor | None) -> None:
         self._folder = meeting_place(config)
         self._publisher = Publisher(self._folder)
-        self.about, self._worth, self._predictor = about, contract.worth, predictor
+        self.about, self._mark_value, self._predictor = about, contract.mark_value, predictor
         self._horizon_ns = round(about.horizon_s * 1e9)
         self._encoder = msgspec.json.Encoder()
         self._maker: MarketMaker | None = None
@@ -264,7 +264,7 @@ class Telemetry(Observer):
     def on_fill(self, fill: OwnFill) -> None:
         signed = fill.lots if fill.side == BID else -fill.lots
         if self._last is not None:
-            self._captured += signed * (self._worth(self._last[1].mid_ticks) - self._worth(float(fill.price)))
+            self._captured += signed * (self._mark_value(self._last[1].mid_ticks) - self._mark_value(float(fill.price)))
         self._fees += float(fill.commission)
         if len(self._fills) < _KEPT:
             self._fills.append((fill.ts_ns, fill.side, fill.price, fill.lots))

@@ -18,7 +18,7 @@ from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
 from venues.simulation.matcher import Matcher
-from venues.simulation.queues import Place, QueueModel
+from venues.simulation.queues import QueueModel, QueuePosition
 from venues.simulation.recorded_book import RecordedBook, RecordedOrders
 
 type Decode = Callable[[OrderBookDeltas], tuple[NDArray[np.int64], int, bool]]
@@ -111,7 +111,7 @@ class SimulatedExchange:
 
     # ── the market ────────────────────────────────────────────────────────────────────────────
 
-    def see(self, event: TradeTick | OrderBookDeltas) -> list[Place]:
+    def see(self, event: TradeTick | OrderBookDeltas) -> list[QueuePosition]:
         """The market moves by an event; return the orders of ours that it reached."""
         if isinstance(event, TradeTick):
             if not self.matcher:
@@ -123,7 +123,7 @@ class SimulatedExchange:
         """Lots that the last event gave an order; they count as filled from now on."""
         return self.matcher.claim(key) if self.matcher is not None else 0
 
-    def _on_deltas(self, deltas: OrderBookDeltas) -> list[Place]:
+    def _on_deltas(self, deltas: OrderBookDeltas) -> list[QueuePosition]:
         self._latency.see(deltas.ts_init, deltas.ts_event)
         changes, count, clear = self._decode(deltas)
         book = self.book

@@ -25,7 +25,7 @@ from nautilus_trader.model import (
 
 from venues.gateway import DirectGateway, Send
 from venues.simulation.exchange import SimulatedExchange
-from venues.simulation.queues import Place
+from venues.simulation.queues import QueuePosition
 
 
 class SimulatedGateway(DirectGateway):
@@ -43,7 +43,7 @@ class SimulatedGateway(DirectGateway):
         self._alerts = 0
         self._events: list[TradeTick | OrderBookDeltas] = []
         self._next = self._delivered = 0
-        self._reached: list[Place] = []
+        self._reached: list[QueuePosition] = []
 
     @property
     def counts(self) -> dict[str, int]:

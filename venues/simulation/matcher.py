@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from market.events import ASK, BID, BUY, SELL
-from venues.simulation.queues import FOREVER, Place, QueueModel
+from venues.simulation.queues import FOREVER, QueueModel, QueuePosition
 
 _CREDIT_NS = 1_000_000_000  # a shrink that has not come by then was offset by new orders
 
@@ -54,30 +54,30 @@ class Matcher:
         self.counts: Counter[str] = Counter()
         self._model, self._book = model, book
         self._snapshots, self._shared = snapshots, shared
-        self._levels: tuple[dict[int, list[Place]], ...] = ({}, {}, {})  # by side, by price
-        self._places: dict[Any, Place] = {}
-        self._blind: dict[Any, Place] = {}
-        self._credited: list[Place] = []
-        self._taken: dict[tuple[int, int], int] = {}
+        self._levels: tuple[dict[int, list[QueuePosition]], ...] = ({}, {}, {})  # by side, by price
+        self._places: dict[Any, QueuePosition] = {}
+        self._beyond_depth: dict[Any, QueuePosition] = {}
+        self._credited: list[QueuePosition] = []
+        self._consumed: dict[tuple[int, int], int] = {}
         self._last_ns = self._event_ns = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def get(self, key: Any) -> Place | None:
+    def get(self, key: Any) -> QueuePosition | None:
         """A resting order's place."""
         return self._places.get(key)
 
     # ── our orders ────────────────────────────────────────────────────────────────────────────
 
-    def place(self, key: Any, side: int, price: int, lots: int, now_ns: int) -> Place:
+    def place(self, key: Any, side: int, price: int, lots: int, now_ns: int) -> QueuePosition:
         """An order of ours arrives at the venue and rests."""
-        place = Place(key, side, price, lots, now_ns, self._event_ns)
+        place = QueuePosition(key, side, price, lots, now_ns, self._event_ns)
         if self._book.is_shown(side, price):
             self._model.placed(place, self._book.lots(side, price), self._book.orders(side, price))
         else:
-            place.blind = True
-            self._blind[key] = place
+            place.beyond_depth = True
+            self._beyond_depth[key] = place
         self._places[key] = place
         self._levels[side].setdefault(price, []).append(place)
         return place
@@ -101,7 +101,7 @@ class Matcher:
         place = self._places.pop(key, None)
         if place is None:
             return
-        self._blind.pop(key, None)
+        self._beyond_depth.pop(key, None)
         level = self._levels[place.side][place.price]
         level.remove(place)
         if not level:
@@ -120,14 +120,14 @@ class Matcher:
 
     # ── the market ────────────────────────────────────────────────────────────────────────────
 
-    def on_trade(self, ts_ns: int, ts_event: int, price: int, lots: int, aggressor: int) -> list[Place]:
+    def on_trade(self, ts_ns: int, ts_event: int, price: int, lots: int, aggressor: int) -> list[QueuePosition]:
         """Take a trade; return the orders of ours it reached."""
         side = BID if aggressor == SELL else ASK if aggressor == BUY else self._hit_side(price)
         levels = self._levels[side]
         if not levels:
             return []
         sign = 1 if side == BID else -1
-        reached: list[Place] = []
+        reached: list[QueuePosition] = []
         rest = lots
         if self._model.fills_through:
             beyond = [p for p in levels if sign * (p - price) > 0]
@@ -141,7 +141,7 @@ class Matcher:
                         self.counts["filled_through"] += took
                         rest -= self._give(place, took, reached)
         for place in levels.get(price, ()):
-            if not place.blind:
+            if not place.beyond_depth:
                 self._model.traded(place, lots, lots - rest, ts_event)
                 self._credited.append(place)
                 took = min(self._model.filled(place), self._share(place, ts_ns, lots))
@@ -156,7 +156,7 @@ class Matcher:
         rows: Sequence[Sequence[int]],
         owners: Sequence[int] = (),
         clear: bool = False,
-    ) -> list[Place]:
+    ) -> list[QueuePosition]:
         """Take a whole book update; return the orders of ours it reached.
 
         Parameters
@@ -173,27 +173,27 @@ class Matcher:
         self._last_ns = ts_ns
         self._event_ns = max(self._event_ns, ts_event)
         if not self._places:
-            self._taken.clear()
+            self._consumed.clear()
             return []
-        levels, model, taken = self._levels, self._model, self._taken
+        levels, model, consumed = self._levels, self._model, self._consumed
         if clear:
             self._vanish({(side, price) for side, price, _ in rows}, ts_event)
         for i, (side, price, size) in enumerate(rows):
-            if taken and (side, price) in taken:
+            if consumed and (side, price) in consumed:
                 self._spend(side, price, size)
             for place in levels[side].get(price, ()):
-                if not place.blind:
+                if not place.beyond_depth:
                     model.changed(place, size, ts_event, owners[i] if owners else 0)
         if self._credited:
             self._expire(ts_event)
-        if self._blind:
+        if self._beyond_depth:
             self._look()
         return self._cross(ts_ns)
 
     def _vanish(self, kept: set[tuple[int, int]], ts_event: int) -> None:
         """The book was emptied: what does not come back and would be shown is gone."""
         for place in self._places.values():
-            gone = not place.blind and (place.side, place.price) not in kept
+            gone = not place.beyond_depth and (place.side, place.price) not in kept
             if gone and self._book.is_shown(place.side, place.price):
                 self._model.changed(place, 0, ts_event)
 
@@ -207,14 +207,14 @@ class Matcher:
     def _look(self) -> None:
         """Where a price comes into view, all that is shown there stands before us."""
         book = self._book
-        for place in [p for p in self._blind.values() if book.is_shown(p.side, p.price)]:
-            del self._blind[place.key]
-            place.blind = False
+        for place in [p for p in self._beyond_depth.values() if book.is_shown(p.side, p.price)]:
+            del self._beyond_depth[place.key]
+            place.beyond_depth = False
             self._model.placed(place, book.lots(place.side, place.price), book.orders(place.side, place.price))
 
-    def _cross(self, ts_ns: int) -> list[Place]:
+    def _cross(self, ts_ns: int) -> list[QueuePosition]:
         """A book that stands through our price has used us up; one that stands at it hits us for what it shows."""
-        reached: list[Place] = []
+        reached: list[QueuePosition] = []
         bids, asks = self._levels[BID], self._levels[ASK]
         if bids and 0 < self._book.best(ASK) <= max(bids):
             self._crossed(BID, ASK, ts_ns, reached)
@@ -222,13 +222,13 @@ class Matcher:
             self._crossed(ASK, BID, ts_ns, reached)
         return reached
 
-    def _crossed(self, side: int, other: int, ts_ns: int, reached: list[Place]) -> None:
+    def _crossed(self, side: int, other: int, ts_ns: int, reached: list[QueuePosition]) -> None:
         levels, best = self._levels[side], self._book.best(other)
         sign = 1 if side == BID else -1
         for price in sorted((p for p in levels if sign * (p - best) >= 0), key=lambda p: -sign * p):
             free = FOREVER
             if price == best:
-                free = self._book.lots(other, best) - self._taken.get((other, best), 0)
+                free = self._book.lots(other, best) - self._consumed.get((other, best), 0)
             for place in levels[price]:
                 took = min(place.left - place.fill, free)
                 if took > 0 and place.until_ns >= ts_ns:
@@ -236,15 +236,15 @@ class Matcher:
                     self._give(place, took, reached)
                     if price == best and self._shared:
                         free -= took
-                        self._taken[other, best] = self._taken.get((other, best), 0) + took
+                        self._consumed[other, best] = self._consumed.get((other, best), 0) + took
 
-    def _give(self, place: Place, lots: int, reached: list[Place]) -> int:
+    def _give(self, place: QueuePosition, lots: int, reached: list[QueuePosition]) -> int:
         """Let an order have lots; return how many no other order of ours may have."""
         place.fill += lots
         reached.append(place)
         return lots if self._shared else 0
 
-    def _share(self, place: Place, ts_ns: int, lots: int) -> int:
+    def _share(self, place: QueuePosition, ts_ns: int, lots: int) -> int:
         """Lots of a trade that fell into an order's life."""
         if not self._snapshots or (place.from_ns <= self._last_ns and place.until_ns >= ts_ns):
             return lots
@@ -253,11 +253,11 @@ class Matcher:
 
     def _spend(self, side: int, price: int, size: int) -> None:
         """What we took of a standing level is no more than stands."""
-        left = min(self._taken[side, price], size)
+        left = min(self._consumed[side, price], size)
         if left:
-            self._taken[side, price] = left
+            self._consumed[side, price] = left
         else:
-            del self._taken[side, price]
+            del self._consumed[side, price]
 
     def _hit_side(self, price: int) -> int:
         """The side that a trade of unknown aggressor hit: the nearer one."""

@@ -84,7 +84,7 @@ class PaperExchange(ExecutionClient):
         self.received = 0
         self.told = 0
         """Events about orders that the strategy will hear of."""
-        self.ledger = Ledger(contract.worth)
+        self.ledger = Ledger(contract.mark_value)
         self.failure: Exception | None = None
 
     async def _connect(self) -> None:

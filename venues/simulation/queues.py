@@ -49,10 +49,10 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FOREVER: Final = 1 << 62
-_EARLY_KEPT = 16
+_SHRINKS_KEPT = 16
 
 
-class Place:
+class QueuePosition:
     """One resting order of ours and its place in the queue of its level.
 
     Attributes
@@ -63,13 +63,13 @@ class Place:
         Lots of others at the level, as last seen.
     credit : float
         Lots that traded here and whose shrink of the level has not been seen yet.
-    early : list
+    unmatched_shrinks : list
         Shrinks seen before the trades that may explain them: [exchange time, lots, our advance].
     seen_ns : int
         Exchange time of the book that stood when the order arrived.
     from_ns, until_ns : int
         When the order arrived and when its cancel did.
-    blind : bool
+    beyond_depth : bool
         The recording shows nothing at this price: the queue is unknown.
     fill : int
         Lots that are ours and not yet claimed.
@@ -77,8 +77,21 @@ class Place:
     """
 
     __slots__ = (
-        "ahead", "blind", "credit", "credit_ns", "early", "fill", "from_ns", "key", "left", "orders", "price",
-        "seen_ns", "shown", "side", "until_ns",
+        "ahead",
+        "beyond_depth",
+        "credit",
+        "credit_ns",
+        "fill",
+        "from_ns",
+        "key",
+        "left",
+        "orders",
+        "price",
+        "seen_ns",
+        "shown",
+        "side",
+        "unmatched_shrinks",
+        "until_ns",
     )  # fmt: skip
 
     def __init__(self, key: Any, side: int, price: int, left: int, from_ns: int, seen_ns: int) -> None:
@@ -86,8 +99,8 @@ class Place:
         self.from_ns, self.until_ns, self.seen_ns = from_ns, FOREVER, seen_ns
         self.ahead = self.credit = 0.0
         self.shown = self.credit_ns = self.fill = 0
-        self.blind = False
-        self.early: list[list[float]] = []
+        self.beyond_depth = False
+        self.unmatched_shrinks: list[list[float]] = []
         self.orders: dict[int, int] = {}
 
 
@@ -110,11 +123,11 @@ class QueueModel(ABC):
     def __init__(self, books_first: bool = False) -> None:
         self.books_first = books_first
 
-    def placed(self, place: Place, shown: int, orders: Mapping[int, int] | None = None) -> None:
+    def placed(self, place: QueuePosition, shown: int, orders: Mapping[int, int] | None = None) -> None:
         """Our order joins a level that shows `shown` lots; `orders` are theirs by id, where known."""
         place.shown, place.ahead = shown, float(shown)
 
-    def traded(self, place: Place, lots: int, own: int, ts_event: int) -> None:
+    def traded(self, place: QueuePosition, lots: int, own: int, ts_event: int) -> None:
         """`lots` traded at our price, `own` of them with orders of ours that stand before this one."""
         if not self.books_first:
             place.credit += lots
@@ -125,7 +138,7 @@ class QueueModel(ABC):
         place.credit_ns = max(place.credit_ns, ts_event)
         place.ahead -= lots - own
 
-    def changed(self, place: Place, size: int, ts_event: int, order: int = 0) -> None:
+    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
         """The level shows `size` lots now; `order` is the id of the order that changed it, where known."""
         before, place.shown = place.shown, size
         shrink = before - size
@@ -140,13 +153,13 @@ class QueueModel(ABC):
                 behind = min(cancelled * self._behind(was, back), back)
                 place.ahead = min(max(was - (cancelled - behind), 0.0), float(size))
                 if self.books_first:
-                    place.early.append([ts_event, cancelled, was - place.ahead])
-                    del place.early[:-_EARLY_KEPT]
+                    place.unmatched_shrinks.append([ts_event, cancelled, was - place.ahead])
+                    del place.unmatched_shrinks[:-_SHRINKS_KEPT]
         if ts_event >= place.credit_ns:
             place.credit = 0.0
         place.ahead = min(place.ahead, float(size))
 
-    def filled(self, place: Place) -> int:
+    def filled(self, place: QueuePosition) -> int:
         """Lots of the last trade that went past our queue, to the nearest whole lot."""
         if place.ahead >= 0.0:
             return 0
@@ -158,10 +171,10 @@ class QueueModel(ABC):
         """Share of a cancel that stood behind us, with `front` lots before us and `back` behind."""
 
     @staticmethod
-    def _take_back(place: Place, lots: int, ts_event: int) -> float:
+    def _take_back(place: QueuePosition, lots: int, ts_event: int) -> float:
         """Match a trade with shrinks already seen; return the lots that no shrink explains."""
         rest = float(lots)
-        for shrink in place.early:
+        for shrink in place.unmatched_shrinks:
             if rest <= 0.0:
                 break
             if shrink[0] >= ts_event:
@@ -171,7 +184,7 @@ class QueueModel(ABC):
                 shrink[1] -= part
                 shrink[2] -= shrink[2] * share
                 rest -= part
-        place.early = [shrink for shrink in place.early if shrink[1] > 0.0]
+        place.unmatched_shrinks = [shrink for shrink in place.unmatched_shrinks if shrink[1] > 0.0]
         return rest
 
 
@@ -236,13 +249,13 @@ class Fifo(QueueModel):
 
     name = "fifo"
 
-    def placed(self, place: Place, shown: int, orders: Mapping[int, int] | None = None) -> None:
+    def placed(self, place: QueuePosition, shown: int, orders: Mapping[int, int] | None = None) -> None:
         if orders is None:
             raise ValueError("an exact queue needs the orders of the level by id")
         place.orders = dict(orders)
         place.shown, place.ahead = shown, float(sum(orders.values()))
 
-    def changed(self, place: Place, size: int, ts_event: int, order: int = 0) -> None:
+    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
         shrink, place.shown = place.shown - size, size
         stood = place.orders.get(order)
         if stood is None:

@@ -113,7 +113,7 @@ class Trader(Observer):
         totals = self.store.totals()
         position = totals.position + int(self.store.get("start_position") or 0)
         base = self._day.base if self._day is not None else 0.0
-        return Ledger(self.contract.worth, position, float(totals.flow), base)
+        return Ledger(self.contract.mark_value, position, float(totals.flow), base)
 
     # ── the maker's observer ──────────────────────────────────────────────────────────────────
 
