@@ -1,32 +1,18 @@
-"""`cmm calibrate`: the table, the reliability curves, the file for backtests."""
+"""The page of a calibration: scores, reliability curves, times to fill."""
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
 from pathlib import Path
 
-import click
-import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest import select
-from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import TRUTH, Calibration
-from engine.calibration.hypothetical_orders import AGES, L3Day, Phantoms, load
-from engine.cli import console
-from engine.cli.commands import open_catalog
-from engine.config import Config
+from engine.calibration.hypothetical_orders import AGES, Phantoms
+from engine.config import CalibrateConfig
 from engine.reports import page
-from engine.runs import final_name, run_folder, write_json
-from market.errors import DataError
-from venues.recordings.catalog import Catalog
-from venues.recordings.importer import import_events
-from venues.recordings.simulator import SYMBOL, simulate_orders
 
-_START_NS = 1_583_139_600 * 10**9  # 2 March 2020, 09:00 UTC
-_COLUMNS = (
+SCORES = (
     ("fill_rate", "fill rate"),
     ("fill_rate_true", "true"),
     ("fill_rate_bias", "bias"),
@@ -38,77 +24,12 @@ _COLUMNS = (
     ("markout_ticks", "markout, ticks"),
     ("markout_bias_ticks", "bias"),
 )
+"""Scores of a queue model that tables show, with their labels."""
 
 
-def run_calibrate(
-    config: Config, instrument: str | None, dates: str | None, simulated: float | None, as_json: bool
-) -> None:
-    """Fit and judge queue models on recordings that name orders, or on the simulated market."""
-    if (instrument is None) == (simulated is None):
-        raise DataError("name an instrument with --instrument, or the length of a simulated market with --simulated")
-    arguments = {"instrument": instrument, "dates": dates, "simulated": simulated}
-    with run_folder(config, "calibrate", arguments) as folder, tempfile.TemporaryDirectory(prefix="cmm-queues-") as own:
-        catalog = open_catalog(config)
-        if simulated is not None:
-            days = _simulate(Catalog(Path(own), catalog.contracts), simulated * 60.0, config.calibrate.seed)
-        else:
-            days = _recorded(catalog, instrument or "", dates)
-        name = days[0].day.instrument
-        with console.bar("calibrating") as update:
-            found, held = calibration.calibrate(days, name, config.calibrate, lambda share: update(name, share))
-        write_json(folder / "calibration.json", found)
-        _write_page(folder / "report.html", found, held, config)
-    if simulated is None:
-        calibration.save(calibration.path_of(catalog, name), found)
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-        return
-    rows = [[model, *(scores[key] for key, _ in _COLUMNS)] for model, scores in found.models.items()]
-    phantoms = int(found.calibrated["phantoms"] or 0)
-    title = f"{name} · {', '.join(found.days)} · {phantoms:,} held-back phantom orders"
-    console.stdout.print(console.table(title, ["queue model", *(label for _, label in _COLUMNS)], rows))
-    n, bias = found.n, found.bias
-    console.stdout.print(
-        f"calibrated: n = {n.value:.2f} [{n.low:.2f}, {n.high:.2f}], bias = {bias.value:.2f} [{bias.low:.2f}, "
-        f"{bias.high:.2f}], fitted on {found.cancels:,} cancels of the time before",
-        markup=False,
-    )
-    console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
-
-
-def _recorded(catalog: Catalog, instrument: str, dates: str | None) -> list[L3Day]:
-    chosen = select.days(catalog, instrument, dates)
-    named = [day for day in chosen if day.orders]
-    if not named:
-        raise DataError(
-            f"{chosen[0].instrument}: no recording names its orders (L3), so that true queues are not known; import "
-            "one that does (Bitstamp orders, CME market-by-order), again if an older version imported it"
-        )
-    with console.bar("reading") as update:
-        days = []
-        for i, day in enumerate(named):
-            update(str(day.date), i / len(named))
-            days.append(load(catalog, day))
-    traded = [day for day in days if day.day.trades]
-    if not traded:
-        raise DataError(
-            f"{chosen[0].instrument}: nothing traded on {', '.join(str(d.date) for d in named)}; give more days"
-        )
-    return traded
-
-
-def _simulate(catalog: Catalog, seconds: float, seed: int) -> list[L3Day]:
-    with console.bar("simulating") as update:
-        done = import_events(
-            catalog, simulate_orders(seed, seconds, _START_NS), SYMBOL, "simulator", [], Counter(),
-            lambda _, n: update(f"{n:,} events", n / (55.0 * seconds)),
-        )  # fmt: skip
-    return [load(catalog, done.days[0])]
-
-
-def _write_page(path: Path, found: Calibration, held: Phantoms, config: Config) -> None:
-    c = config.calibrate
-    rows = [[model, *(scores[key] for key, _ in _COLUMNS)] for model, scores in found.models.items()]
+def write_page(path: Path, found: Calibration, held: Phantoms, c: CalibrateConfig) -> None:
+    """Write the page of a calibration: `held` are the phantom orders that it is judged on."""
+    rows = [[model, *(scores[key] for key, _ in SCORES)] for model, scores in found.models.items()]
     intervals = [
         [
             model,
@@ -119,7 +40,7 @@ def _write_page(path: Path, found: Calibration, held: Phantoms, config: Config) 
     sections = [
         page.section(
             "Queue models against the truth",
-            page.table(["model", *(label for _, label in _COLUMNS)], rows),
+            page.table(["model", *(label for _, label in SCORES)], rows),
             f"<p class=note>Phantom orders of one lot joined the back of one of the {c.levels} best levels of a side "
             f"and were followed for {c.horizon_s:g} s; markout after {c.markout_s:g} s. Truth: orders by id. Biases "
             f"are model minus truth, queue errors at {', '.join(f'{age * c.horizon_s:g}' for age in AGES)} s.</p>",

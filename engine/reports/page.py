@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from engine.cli.console import number
+from engine.reports.numbers import number
 
 COLOURS = ("#1f5fa8", "#c4572b", "#3b8a55", "#7a5aa6")
 BUY, SELL, GREY = "#1b7f5c", "#c0392b", "#8a94a0"

@@ -1,41 +1,43 @@
-"""`cmm probe`: what the teacher's layers know, as a table, JSON, a page and pictures."""
+"""What the teacher's layers know: a page and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.cli import console
 from engine.config import ConfigError
 from engine.reports import page
 from models.ensemble import artifact
 
 _TASK_COLOURS = {"mid": page.COLOURS[0], "spread": page.COLOURS[1], "volume": page.COLOURS[2]}
-_CONTROLS = ("input", "as loaded", "random weights")
+CONTROLS = ("input", "as loaded", "random weights")
+"""What the layers are held against, by the names of the probe."""
 
 
-def show_probe(folder: Path, as_json: bool) -> None:
-    """Print the probe of an artifact and write its page and pictures into the folder."""
-    probe, _ = _load(folder)
-    pages = write_pages(folder)
-    if as_json:
-        click.echo(msgspec.json.encode(probe | {"page": str(pages[0]), "pictures": [str(p) for p in pages[1:]]}))
-        return
-    rows = []
-    for cell in probe["cells"]:
-        claim = "dark" if cell["dark"] else f"{cell['winning_probability']:.2f}"
-        shares = " / ".join(f"{share:.2f}" for share in cell["group_shares"])
-        best = [cell["best"], cell["response"][0], *(cell["controls"].get(name) for name in _CONTROLS)]
-        rows.append([cell["regime"], cell["task"], str(cell["peak_layer"]), *best, cell["snr"], shares, claim])
-    columns = ["regime", "task", "best layer", "response", "embedding", *_CONTROLS, "SNR", "shares of groups", "P(win)"]
-    groups = ", ".join(f"{a}–{b}" for a, b in probe["groups"])
-    console.stdout.print(console.table(f"probe {folder}: layer groups {groups}", columns, rows))
-    console.stdout.print(f"page {pages[0]}", markup=False)
+class Probe(msgspec.Struct, frozen=True):
+    """What an artifact's probe measured, and the pages that show it."""
+
+    measured: dict[str, Any]
+    page: Path
+    pictures: list[Path]
+
+
+def show_probe(folder: Path) -> Probe:
+    """Read the probe of an artifact and write its page and pictures into the folder.
+
+    Raises
+    ------
+    ConfigError
+        No language model taught the artifact.
+
+    """
+    measured, _ = _load(folder)
+    written = write_pages(folder)
+    return Probe(measured, written[0], written[1:])
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -112,7 +114,7 @@ def _sections(probe: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
         "best layer",
         "response",
         "embedding",
-        *_CONTROLS,
+        *CONTROLS,
         "background",
         "SNR",
         "shares",
@@ -120,7 +122,7 @@ def _sections(probe: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
     ]
     rows = []
     for cell in cells:
-        controls = [cell["controls"].get(name) for name in _CONTROLS]
+        controls = [cell["controls"].get(name) for name in CONTROLS]
         shares = " / ".join(f"{share:.2f}" for share in cell["group_shares"])
         claim = "dark" if cell["dark"] else f"{cell['winning_probability']:.2f}"
         rows.append(

@@ -9,33 +9,29 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.backtest.backtest import Traded
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import METRICS
 from engine.backtest.run import Plan
-from engine.backtest.sensitivity import Cell, Outcome, outcome, summarise_grid
+from engine.backtest.sensitivity import Outcome, outcome, summarise_grid
 from engine.config import FeeScenario
 from models.ensemble import artifact
 from venues.simulation.fees import SCENARIOS, fees_of
 
 
-def summarise(
-    instrument: str,
-    plan: Plan,
-    episodes: Sequence[Episode],
-    notes: Sequence[str],
-    cells: Sequence[Cell],
-) -> dict[str, Any]:
+def summarise(traded: Traded) -> dict[str, Any]:
     """Metrics, identity, counters, fills' identity, results at three fee settings and under other assumptions.
 
-    `cells` are the days under other assumptions; without them the fills at hand are priced anew.
+    Where the days were not traded under other assumptions, the fills at hand are priced anew.
     """
+    plan, episodes, cells = traded.plan, traded.episodes, traded.cells
     own = {c.fees: c.days for c in cells if (c.queue, c.latency) == (plan.config.venue.queue.model, "measured")}
     model: dict[str, Any] | None = None
     if plan.artifact is not None:
         manifest = artifact.read(plan.artifact)
         model = {"path": str(plan.artifact), "hash": manifest.hash, "name": manifest.name, "trained_on": manifest.seen}
     return {
-        "instrument": instrument,
+        "instrument": traded.instrument,
         "quoter": plan.quoter,
         "artifact": model,
         "artifact_hash": model["hash"] if model else None,
@@ -46,7 +42,7 @@ def summarise(
         "currency": episodes[0].contract.terms.currency,
         "intensity": plan.intensity,
         "config_hash": plan.config.hash,
-        "notes": list(notes),
+        "notes": traded.notes,
         "episodes": [
             {"date": str(e.date), **_numbers([e], plan, {s: [days[i]] for s, days in own.items()})}
             for i, e in enumerate(episodes)

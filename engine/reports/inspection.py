@@ -1,26 +1,24 @@
-"""`cmm inspect`: what recordings are worth, as a table, JSON and a page of plots."""
+"""What recordings are worth: measures of each day, and a page of plots."""
 
 from __future__ import annotations
 
 import html
 from typing import Any
 
-import click
 import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest import select
-from engine.cli import console
-from engine.cli.commands import open_catalog
 from engine.config import Config
+from engine.progress import SILENT, Progress
+from engine.recordings.catalog import open_catalog, select_days
 from engine.reports import page
 from engine.runs import final_name, run_folder, write_json
 from market.contracts import Contract
 from venues.recordings.quality import Quality, Series, measure
 
 _POINTS = 5_000
-_ROWS = (
+MEASURES = (
     ("first", "first arrival"),
     ("last", "last arrival"),
     ("covered_s", "two-sided book, s"),
@@ -40,14 +38,25 @@ _ROWS = (
     ("levels_mean", "levels a side"),
     ("mid_range_ticks", "range of mid, ticks"),
 )
+"""Measures that tables show, with their labels."""
 
 
-def inspect_instrument(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Measure the days of an instrument and write a page of plots."""
+class Inspection(msgspec.Struct, frozen=True):
+    """The days of an instrument, measured, and the page of plots."""
+
+    instrument: str
+    days: list[Quality]
+    page: str
+
+
+def inspect_instrument(
+    config: Config, instrument: str, dates: str | None = None, progress: Progress = SILENT
+) -> Inspection:
+    """Measure the days of an instrument (`a,b` or `a..b`, all without dates) and write a page of plots."""
     catalog = open_catalog(config)
-    chosen = select.days(catalog, instrument, dates)
+    chosen = select_days(catalog, instrument, dates)
     measured: list[tuple[Quality, Series]] = []
-    with console.bar("inspecting") as update:
+    with progress.share("inspecting") as update:
         for index, day in enumerate(chosen):
             update(str(day.date), index / len(chosen))
             measured.append(measure(catalog, day))
@@ -56,27 +65,12 @@ def inspect_instrument(config: Config, instrument: str, dates: str | None, as_js
         contract = catalog.contract(chosen[0])
         write_json(folder / "quality.json", qualities)
         page.write(folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, contract))
-        report = final_name(folder) / "inspect.html"
-    if as_json:
-        days = [msgspec.to_builtins(q) for q in qualities]
-        summary = {"instrument": chosen[0].instrument, "days": days, "page": str(report)}
-        click.echo(msgspec.json.encode(summary))
-        return
-    columns = {q.date: msgspec.to_builtins(q) for q in qualities}
-    rows = [[label, *(c[name] for c in columns.values())] for name, label in _ROWS]
-    rows.append(
-        ["left out or changed", *("\n".join(f"{k} {v:,}" for k, v in q.drops.items()) or "–" for q in qualities)]
-    )
-    console.stdout.print(console.table(chosen[0].instrument, ["", *columns], rows))
-    for quality in qualities:
-        for warning in quality.warnings:
-            console.stdout.print(f"{quality.date}: {warning}", markup=False)
-    console.stdout.print(f"plots {report}", markup=False)
+    return Inspection(chosen[0].instrument, qualities, str(final_name(folder) / "inspect.html"))
 
 
 def _sections(measured: list[tuple[Quality, Series]], contract: Contract) -> list[str]:
     columns = [msgspec.to_builtins(q) for q, _ in measured]
-    rows: list[list[Any]] = [[label, *(c[name] for c in columns)] for name, label in _ROWS]
+    rows: list[list[Any]] = [[label, *(c[name] for c in columns)] for name, label in MEASURES]
     sections = [page.section("Days", page.table(["", *(c["date"] for c in columns)], rows))]
     for quality, series in measured[:10]:
         warnings = "".join(f"<li>{html.escape(text)}</li>" for text in quality.warnings)
