@@ -42,10 +42,15 @@ def final_name(staged: Path) -> Path:
     return staged.with_name(staged.name.removeprefix(".").removesuffix(".tmp"))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON beside the target and rename: a reader never sees half of it."""
+    write_text(path, msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside the target and rename."""
     beside = path.with_suffix(".tmp")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
 
 

@@ -8,21 +8,21 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import held_lot_ns
 from engine.backtest.run import Plan, make_predictor, run_day
-from engine.config import DelayConfig, FeeScenario, LatencyConfig, QueueConfig
+from engine.config import FeeScenario, QueueConfig, override
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.fees import SCENARIOS, fees_of
 
 type LatencyCase = Literal["low", "measured", "high"]
 
-LATENCIES: tuple[LatencyCase, ...] = ("low", "measured", "high")
+LATENCIES: tuple[LatencyCase, ...] = get_args(LatencyCase.__value__)
 
 
 def queue_cases(plan: Plan) -> list[str]:
@@ -98,17 +98,13 @@ def grid(
 
 def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> Plan:
     """The plan under other assumptions; its own queue model and `measured` leave it as it is."""
-    config, settings = plan.config, plan.config.backtest
-    venue = config.venue
+    settings, changes = plan.config.backtest, dict[str, object]({"fees.scenario": fees})
     if latency != "measured":
         ms = settings.latency_low_ms if latency == "low" else settings.latency_high_ms
-        zero = DelayConfig()
-        legs = LatencyConfig(decision=zero, order=DelayConfig(ms=ms), feed=zero)
-        venue = msgspec.structs.replace(venue, latency=legs)
-    changed = msgspec.structs.replace(config, venue=venue, fees=msgspec.structs.replace(config.fees, scenario=fees))
-    own = queue == config.venue.queue.model
+        changes |= {"venue.latency.decision": {}, "venue.latency.order": {"ms": ms}, "venue.latency.feed": {}}
+    own = queue == plan.config.venue.queue.model
     model = plan.queue if own else QueueConfig(model=queue)  # type: ignore[arg-type]
-    return msgspec.structs.replace(plan, config=changed, queue=model)
+    return msgspec.structs.replace(plan, config=override(plan.config, changes), queue=model)
 
 
 def _trade(

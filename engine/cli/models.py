@@ -82,14 +82,12 @@ def probe(folder: Path, as_json: bool) -> None:
 
 def _show_probe(folder: Path, found: Probe) -> None:
     from engine.cli import console
-    from engine.reports.probe_page import CONTROLS
+    from engine.reports.probe_page import CONTROLS, claims
 
     rows: list[list[object]] = []
     for cell in found.measured["cells"]:
-        claim = "dark" if cell["dark"] else f"{cell['winning_probability']:.2f}"
-        shares = " / ".join(f"{share:.2f}" for share in cell["group_shares"])
         best = [cell["best"], cell["response"][0], *(cell["controls"].get(name) for name in CONTROLS)]
-        rows.append([cell["regime"], cell["task"], str(cell["peak_layer"]), *best, cell["snr"], shares, claim])
+        rows.append([cell["regime"], cell["task"], str(cell["peak_layer"]), *best, cell["snr"], *claims(cell)])
     columns = ["regime", "task", "best layer", "response", "embedding", *CONTROLS, "SNR", "shares of groups", "P(win)"]
     groups = ", ".join(f"{a}–{b}" for a, b in found.measured["groups"])
     console.show_table(f"probe {folder}: layer groups {groups}", columns, rows)

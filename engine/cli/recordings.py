@@ -69,9 +69,9 @@ def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -
 
 def _show_inspection(found: Inspection) -> None:
     from engine.cli import console
-    from engine.reports.inspection import MEASURES
+    from engine.reports.inspection import measures
 
-    rows: list[list[object]] = [[label, *(getattr(day, name) for day in found.days)] for name, label in MEASURES]
+    rows = measures(found.days)
     drops = ["\n".join(f"{reason} {count:,}" for reason, count in day.drops.items()) or "–" for day in found.days]
     rows.append(["left out or changed", *drops])
     console.show_table(found.instrument, ["", *(day.date for day in found.days)], rows)

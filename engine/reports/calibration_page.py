@@ -11,7 +11,9 @@ from engine.calibration.calibrate import TRUTH, Calibration
 from engine.calibration.hypothetical_orders import AGES, Phantoms
 from engine.config import CalibrateConfig
 from engine.reports import page
+from engine.reports.page import Table
 
+_JUDGED = ("fill_rate_bias", "markout_bias_ticks")
 SCORES = (
     ("fill_rate", "fill rate"),
     ("fill_rate_true", "true"),
@@ -27,44 +29,32 @@ SCORES = (
 """Scores of a queue model that tables show, with their labels."""
 
 
-def write_page(path: Path, found: Calibration, held: Phantoms, c: CalibrateConfig) -> None:
+def write_page(path: Path, found: Calibration, held: Phantoms, settings: CalibrateConfig) -> None:
     """Write the page of a calibration: `held` are the phantom orders that it is judged on."""
-    rows = [[model, *(scores[key] for key, _ in SCORES)] for model, scores in found.models.items()]
-    intervals = [
-        [
-            model,
-            *(scores[f"{key}_{end}"] for key in ("fill_rate_bias", "markout_bias_ticks") for end in ("low", "high")),
-        ]
-        for model, scores in found.models.items()
-    ]
-    sections = [
-        page.section(
-            "Queue models against the truth",
-            page.table(["model", *(label for _, label in SCORES)], rows),
-            f"<p class=note>Phantom orders of one lot joined the back of one of the {c.levels} best levels of a side "
-            f"and were followed for {c.horizon_s:g} s; markout after {c.markout_s:g} s. Truth: orders by id. Biases "
-            f"are model minus truth, queue errors at {', '.join(f'{age * c.horizon_s:g}' for age in AGES)} s.</p>",
-            page.table(["95% interval of", "fill rate bias ≥", "≤", "markout bias ≥", "≤"], intervals),
-            f"<p class=note>Blocks of {c.block_s:g} s resampled {c.draws} times.</p>",
-        ),
-        page.section(
-            "Queue before us",
-            page.figure(_reliability(held)),
-            "<p class=note>Share of the first queue that a model believes to be before the order, in ten equal groups, "
-            "against the share that truly was. On the diagonal is right; below it the model is too pessimistic.</p>",
-        ),
-        page.section(
-            "Time to fill",
-            page.figure(_survival(held, c.horizon_s)),
-            "<p class=note>Share of the phantoms filled within a time.</p>",
-        ),
-    ]
     n, bias = found.n, found.bias
     sub = (
         f"{', '.join(found.days)} · calibrated n = {n.value:.3f} [{n.low:.3f}, {n.high:.3f}], bias = {bias.value:.3f} "
         f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} held-back phantoms"
     )
-    page.write(path, f"{found.instrument} · queue models", sub, sections)
+    page.write(
+        path,
+        "calibration.html",
+        f"{found.instrument} · queue models",
+        sub,
+        settings=settings,
+        ages=", ".join(f"{age * settings.horizon_s:g}" for age in AGES),
+        scores=Table(["model", *(label for _, label in SCORES)], _rows(found, [key for key, _ in SCORES])),
+        intervals=Table(
+            ["95% interval of", "fill rate bias ≥", "≤", "markout bias ≥", "≤"],
+            _rows(found, [f"{key}_{end}" for key in _JUDGED for end in ("low", "high")]),
+        ),
+        reliability=_reliability(held),
+        survival=_survival(held, settings.horizon_s),
+    )
+
+
+def _rows(found: Calibration, keys: list[str]) -> list[list[object]]:
+    return [[model, *(scores[key] for key in keys)] for model, scores in found.models.items()]
 
 
 def _reliability(held: Phantoms) -> go.Figure:

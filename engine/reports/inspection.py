@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +19,8 @@ from market.contracts import Contract
 from venues.recordings.quality import Quality, Series, measure
 
 _POINTS = 5_000
-MEASURES = (
+_PLOTTED_DAYS, _GAPS = 10, 12
+_MEASURES = (
     ("first", "first arrival"),
     ("last", "last arrival"),
     ("covered_s", "two-sided book, s"),
@@ -38,7 +40,6 @@ MEASURES = (
     ("levels_mean", "levels a side"),
     ("mid_range_ticks", "range of mid, ticks"),
 )
-"""Measures that tables show, with their labels."""
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -64,23 +65,35 @@ def inspect_instrument(
     with run_folder(config, "inspect", {"instrument": instrument, "dates": dates}) as folder:
         contract = catalog.contract(chosen[0])
         write_json(folder / "quality.json", qualities)
-        page.write(folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, contract))
+        _write_page(folder / "inspect.html", measured, contract)
     return Inspection(chosen[0].instrument, qualities, str(final_name(folder) / "inspect.html"))
 
 
-def _sections(measured: list[tuple[Quality, Series]], contract: Contract) -> list[str]:
-    columns = [msgspec.to_builtins(q) for q, _ in measured]
-    rows: list[list[Any]] = [[label, *(c[name] for c in columns)] for name, label in MEASURES]
-    sections = [page.section("Days", page.table(["", *(c["date"] for c in columns)], rows))]
-    for quality, series in measured[:10]:
-        warnings = "".join(f"<li>{html.escape(text)}</li>" for text in quality.warnings)
-        parts = [f"<ul>{warnings}</ul>"] if warnings else []
-        parts += [page.figure(_prices(series, contract)), page.figure(_spreads(quality)), page.figure(_rate(series))]
-        if quality.gaps:
-            gaps = [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:12]]
-            parts.append(page.table(["gap starts", "seconds"], gaps))
-        sections.append(page.section(quality.date, *parts))
-    return sections
+def measures(days: Sequence[Quality]) -> list[list[object]]:
+    """A row for each measure: its label, then its value on each day."""
+    return [[label, *(getattr(day, name) for day in days)] for name, label in _MEASURES]
+
+
+def _write_page(path: Path, measured: list[tuple[Quality, Series]], contract: Contract) -> None:
+    days = [quality for quality, _ in measured]
+    page.write(
+        path,
+        "inspection.html",
+        f"{days[0].instrument} · recordings",
+        "",
+        days=page.Table(["", *(day.date for day in days)], measures(days)),
+        plots=[
+            {
+                "date": quality.date,
+                "warnings": quality.warnings,
+                "prices": _prices(series, contract),
+                "spreads": _spreads(quality),
+                "rate": _rate(series),
+                "gaps": [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:_GAPS]],
+            }
+            for quality, series in measured[:_PLOTTED_DAYS]
+        ],
+    )
 
 
 def _times(ts_ns: Any) -> Any:

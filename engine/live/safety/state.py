@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import Config, ConfigError
+from engine.config import Config, ConfigError, override
 
 
 class Latch(msgspec.Struct):
@@ -163,7 +163,7 @@ class StateFolder:
         config = self._read("watchdog-config.json", Config)
         if config is None:
             return None
-        return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, state=str(self.path)))
+        return override(config, {"live.state": str(self.path)})
 
     # ── beats ─────────────────────────────────────────────────────────────────────────────────
 
