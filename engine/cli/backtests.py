@@ -43,7 +43,7 @@ def demo(config: Config, minutes: float, seed: int) -> None:
 
     done = run_demo(config, minutes, seed, console.PROGRESS)
     title = f"simulated market, {minutes:g} minutes, {done.book_updates:,} book updates"
-    results.show_comparison(title, {quoter: summary["total"] for quoter, summary in done.summaries.items()})
+    results.show_comparison(title, {quoter: summary.total for quoter, summary in done.summaries.items()})
     console.say(f"report {done.page.resolve()}", wrapped=False)
 
 

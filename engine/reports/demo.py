@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from engine.progress import SILENT, Progress
 from engine.recordings.catalog import open_catalog
 from engine.recordings.simulation import simulate_day
 from engine.reports.report import write_report
-from engine.reports.summary import summarise
+from engine.reports.summary import Summary, summarise
 from engine.runs import final_name, run_folder, write_json
 from venues.recordings.catalog import Catalog, Day
 
@@ -29,7 +28,7 @@ _EARLIER_S = 600.0  # an earlier stretch of the market, on which the baselines f
 class Demo(msgspec.Struct, frozen=True):
     """Summaries by quoter, the market's size, and the page."""
 
-    summaries: dict[str, dict[str, Any]]
+    summaries: dict[str, Summary]
     book_updates: int
     page: Path
 
@@ -43,7 +42,7 @@ def run_demo(config: Config, minutes: float, seed: int, progress: Progress = SIL
         day = simulate_day(catalog, seed, minutes * 60.0, _DAYS[1], progress)
         with run_folder(local, "demo", {"minutes": minutes, "seed": seed}) as folder:
             runs = [_trade(local, catalog, day, quoter, progress) for quoter in ("cmm", *BASELINES)]
-            summaries: dict[str, dict[str, Any]] = {traded.plan.quoter: summarise(traded) for traded in runs}
+            summaries: dict[str, Summary] = {traded.plan.quoter: summarise(traded) for traded in runs}
             main, *others = summaries.values()
             write_json(folder / "summary.json", {"runs": list(summaries.values())})
             named = [(traded.plan.quoter, traded.episodes) for traded in runs]

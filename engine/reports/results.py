@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from engine.backtest.run_recorder import Fill
 from engine.config import Config
 from engine.progress import SILENT, Progress
 from engine.reports.report import write_report
-from engine.reports.summary import summarise
+from engine.reports.summary import Summary, summarise
 from engine.runs import final_name, run_folder, write_json
 
 _OUT_OF_RANGE_SHARE = 0.05
@@ -24,7 +23,7 @@ _OUT_OF_RANGE_SHARE = 0.05
 class Kept(msgspec.Struct, frozen=True):
     """A run's summary, as `summary.json` has it, and its page."""
 
-    summary: dict[str, Any]
+    summary: Summary
     page: Path
 
 
@@ -42,7 +41,7 @@ def write_results(folder: Path, traded: Traded) -> Kept:
     """Write summary, fills and report into a run folder that is still staged."""
     final = final_name(folder)
     traded = msgspec.structs.replace(traded, notes=[*traded.notes, *_doubts(traded.episodes)])
-    summary = {**summarise(traded), "run": str(final)}
+    summary = msgspec.structs.replace(summarise(traded), run=str(final))
     write_json(folder / "summary.json", summary)
     _write_fills(folder / "fills.csv", traded.episodes)
     write_report(folder / "report.html", summary, [(traded.plan.quoter, traded.episodes)], traded.plan)
