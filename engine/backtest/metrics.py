@@ -163,12 +163,12 @@ SHOWN = (
     ("fill_ratio", "fill ratio"),
     ("blind_fill_share", "share of fills with unseen queue"),
     ("actions_per_update", "order actions an update"),
-    ("markout_0.1s_ticks", "markout 0.1 s, ticks"),
+    ("markout_0_1s_ticks", "markout 0.1 s, ticks"),
     ("markout_1s_ticks", "markout 1 s, ticks"),
     ("markout_10s_ticks", "markout 10 s, ticks"),
     ("markout_60s_ticks", "markout 60 s, ticks"),
 )
-"""Keys of a summary that tables show, with their labels."""
+"""Numbers of a summary that tables show, with their labels."""
 
 
 def held_lot_ns(episode: Episode) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -16,16 +16,16 @@ from engine.assembly import make_predictor
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import held_lot_ns
 from engine.backtest.run import run_day
+from engine.config import override
 from engine.plan import Plan
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
-from venues.simulation.latency import DelayConfig, LatencyConfig
 from venues.simulation.queues import QueueConfig
 
 type LatencyCase = Literal["low", "measured", "high"]
 
-LATENCIES: tuple[LatencyCase, ...] = ("low", "measured", "high")
+LATENCIES: tuple[LatencyCase, ...] = get_args(LatencyCase.__value__)
 
 
 def queue_cases(plan: Plan) -> list[str]:
@@ -53,6 +53,53 @@ class Cell(msgspec.Struct, frozen=True):
     @property
     def epnl(self) -> float:
         return sum(day.epnl for day in self.days)
+
+
+class Assumed(msgspec.Struct, frozen=True):
+    """EPnL and fills under one set of assumptions."""
+
+    queue: str
+    latency: LatencyCase
+    fees: FeeScenario
+    epnl: float
+    fills: int
+
+
+class Assumptions(msgspec.Struct, frozen=True):
+    """The table of assumptions.
+
+    Parameters
+    ----------
+    mode : str
+        `backtest.sensitivity`.
+    latency_low_ms, latency_high_ms : float
+    cells : list[Assumed]
+    turns_sign : bool
+        Whether EPnL is negative under some assumptions and positive under others.
+    headline : str
+        The span of EPnL, as a sentence.
+
+    """
+
+    mode: str
+    latency_low_ms: float
+    latency_high_ms: float
+    cells: list[Assumed]
+    turns_sign: bool
+    headline: str
+
+    @property
+    def fees(self) -> list[str]:
+        """Fee settings, the columns of `rows`."""
+        return list(dict.fromkeys(cell.fees for cell in self.cells))
+
+    def rows(self) -> list[list[object]]:
+        """A row for each queue model and latency: what it is, then EPnL by fee setting."""
+        rows: dict[tuple[str, str], list[object]] = {}
+        for cell in self.cells:
+            name = f"{cell.queue} queue, {cell.latency} latency"
+            rows.setdefault((cell.queue, cell.latency), [name]).append(cell.epnl)
+        return list(rows.values())
 
 
 def outcome(episode: Episode) -> Outcome:
@@ -101,17 +148,13 @@ def grid(
 
 def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> Plan:
     """The plan under other assumptions; its own queue model and `measured` leave it as it is."""
-    config, settings = plan.config, plan.config.backtest
-    venue = config.venue
+    settings, changes = plan.config.backtest, dict[str, object]({"fees.scenario": fees})
     if latency != "measured":
         ms = settings.latency_low_ms if latency == "low" else settings.latency_high_ms
-        zero = DelayConfig()
-        legs = LatencyConfig(decision=zero, order=DelayConfig(ms=ms), feed=zero)
-        venue = msgspec.structs.replace(venue, latency=legs)
-    changed = msgspec.structs.replace(config, venue=venue, fees=msgspec.structs.replace(config.fees, scenario=fees))
-    own = queue == config.venue.queue.model
+        changes |= {"venue.latency.decision": {}, "venue.latency.order": {"ms": ms}, "venue.latency.feed": {}}
+    own = queue == plan.config.venue.queue.model
     model = plan.queue if own else QueueConfig(model=queue)  # type: ignore[arg-type]
-    return msgspec.structs.replace(plan, config=changed, queue=model)
+    return msgspec.structs.replace(plan, config=override(plan.config, changes), queue=model)
 
 
 def _trade(
@@ -146,30 +189,20 @@ def _priced(
     return {(job[0], job[1], fees): days for fees, days in found.items()}
 
 
-def summarise_grid(cells: Sequence[Cell], plan: Plan, currency: str) -> dict[str, Any]:
-    """The table as JSON, with a sentence that says whether the result's sign hangs on assumptions."""
+def judge(cells: Sequence[Cell], plan: Plan, currency: str) -> Assumptions:
+    """The table of assumptions, with a sentence that says whether the result's sign hangs on them."""
     worst, best = min(cells, key=lambda c: c.epnl), max(cells, key=lambda c: c.epnl)
     turns = worst.epnl < 0.0 < best.epnl
     start = "WARNING: the sign of this result hangs on assumptions" if turns else "Under all assumptions"
-    span = f"EPnL from {_says(worst, currency)} to {_says(best, currency)}"
     settings = plan.config.backtest
-    return {
-        "mode": settings.sensitivity,
-        "latency_low_ms": settings.latency_low_ms,
-        "latency_high_ms": settings.latency_high_ms,
-        "cells": [
-            {
-                "queue": c.queue,
-                "latency": c.latency,
-                "fees": c.fees,
-                "epnl": c.epnl,
-                "fills": sum(d.fills for d in c.days),
-            }
-            for c in cells
-        ],
-        "turns_sign": turns,
-        "headline": f"{start}: {span}",
-    }
+    return Assumptions(
+        settings.sensitivity,
+        settings.latency_low_ms,
+        settings.latency_high_ms,
+        [Assumed(c.queue, c.latency, c.fees, c.epnl, sum(day.fills for day in c.days)) for c in cells],
+        turns,
+        f"{start}: EPnL from {_says(worst, currency)} to {_says(best, currency)}",
+    )
 
 
 def _says(cell: Cell, currency: str) -> str:

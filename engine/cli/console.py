@@ -1,47 +1,79 @@
-"""What people see while a command works. Progress and tables go to stderr where stdout carries JSON."""
+"""What people see: progress and notes on stderr, tables or one JSON object on stdout."""
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from engine import progress
+from engine.progress import Line, Share
+from engine.reports.numbers import number
+
 _EVERY_S = 10.0
 
-stdout = Console()
-stderr = Console(stderr=True)
+_stdout = Console()
+_stderr = Console(stderr=True)
 
 
-@contextmanager
-def bar(title: str) -> Iterator[Callable[[str, float], None]]:
-    """A progress bar; call it with (what, share done)."""
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-        console=stderr, transient=True,
-    ) as progress:  # fmt: skip
-        task = progress.add_task(title, total=1.0)
-
-        def update(what: str, share: float) -> None:
-            progress.update(task, description=f"{title} {what}", completed=min(share, 1.0))
-
-        yield update
+def emit(value: object, as_json: bool, show: Callable[[], None]) -> None:
+    """End a command: print its value as one JSON object, or show it to people."""
+    if as_json:
+        click.echo(msgspec.json.encode(value))
+    else:
+        show()
 
 
-@contextmanager
-def status(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with a line that changes; where stderr is no terminal, a line each few seconds."""
-    if not stderr.is_terminal:
-        yield _Lines(title)
-        return
-    with stderr.status(title) as spinner:
-        yield lambda line: spinner.update(f"{title}: {line}")
+def say(text: str, *, wrapped: bool = True) -> None:
+    """A line of a result; wrapped at words where the terminal ends, or left whole to be copied."""
+    _stdout.print(text, markup=False, soft_wrap=not wrapped)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, error: bool = False) -> None:
+    """A table: words to the left, numbers to the right; on stderr where it is no result."""
+    made = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        words = i == 0 or all(isinstance(row[i], str) for row in rows)
+        made.add_column(column, justify="left" if words else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(number(value) for value in row))
+    (_stderr if error else _stdout).print(made)
+
+
+class _Terminal:
+    """Bars and spinners, for whoever looks at stderr."""
+
+    @contextmanager
+    def share(self, title: str) -> Iterator[Share]:
+        """A progress bar."""
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            console=_stderr, transient=True,
+        ) as bars:  # fmt: skip
+            task = bars.add_task(title, total=1.0)
+            yield lambda what, share: bars.update(task, description=f"{title} {what}", completed=min(share, 1.0))
+
+    @contextmanager
+    def lines(self, title: str) -> Iterator[Line]:
+        """A spinner with a line that changes; where stderr is no terminal, a line each few seconds."""
+        if not _stderr.is_terminal:
+            yield _Lines(title)
+            return
+        with _stderr.status(title) as spinner:
+            yield lambda line: spinner.update(f"{title}: {line}")
+
+    def note(self, text: str) -> None:
+        _stderr.print(text, markup=False)
+
+
+PROGRESS: progress.Progress = _Terminal()
 
 
 class _Lines:
@@ -53,29 +85,3 @@ class _Lines:
         if now >= self._next:
             self._next = now + _EVERY_S
             print(f"{self._title}: {line}", file=sys.stderr, flush=True)
-
-
-def day_progress(update: Callable[[str, float], None], index: int, count: int) -> Callable[[dt.date, float], None]:
-    """Progress within the `index`-th of `count` days."""
-    return lambda date, share: update(f"{date} ({index + 1}/{count})", (index + share) / count)
-
-
-def table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
-    """A table: words to the left, numbers to the right."""
-    made = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        words = i == 0 or all(isinstance(row[i], str) for row in rows)
-        made.add_column(column, justify="left" if words else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*(number(value) for value in row))
-    return made
-
-
-def number(value: Any) -> str:
-    """Text of a cell: thousands separated, as many decimals as tell something."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        size = abs(value)
-        return f"{value:,.0f}" if size >= 10_000 else f"{value:,.2f}" if size >= 1 else f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from engine.config import Config
+from engine.config import Config, override
 from engine.live.safety.state import StateFolder, is_alive
 from market.contracts import Contract, ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
@@ -56,23 +56,23 @@ class Try:
         self.outputs: list[Path] = []
 
     def _configure(self, base: Config, table: Path, quick: Path, quick_hash: str) -> Config:
-        tree = msgspec.to_builtins(base)
-        tree["data"]["contracts"] = [str(table)]
-        tree["model"]["artifact"] = str(quick)
-        tree["strategy"]["cmm"] |= {"spread_share": 0.2, "sigma_share": 0.0, "alpha": 1.0}
-        tree["limits"] |= {
-            "max_position_lots": 12, "max_order_lots": 5, "max_open_orders": 10, "max_order_notional": 50.0,
-            "max_gross_notional": 1000.0, "max_net_notional": 1000.0, "max_messages_per_s": 20.0,
-        }  # fmt: skip
-        tree["guard"]["data"] |= {"stale_s": 1.5, "max_lag_ms": 400.0, "healthy_s": 0.5}
-        tree["guard"]["model"] |= {"deadline_ms": 40.0, "min_confidence": 0.001}
-        tree["guard"]["money"] |= {"loss_budget": 5.0, "max_drawdown": 5.0}
-        tree["guard"]["fills"] |= {"fills": 8, "within_s": 0.5, "pause_s": 1.0}
-        tree["live"] |= {
-            "armed": True, "artifact_hash": quick_hash, "state": str(self.folder / "state"), "dead_man_s": 3,
-            "answer_s": 2.0, "unreachable_s": 3.0, "request_s": 2.0, "data_alarm_s": 1.0,
-        }  # fmt: skip
-        return msgspec.convert(tree, Config)
+        return override(base, {
+            "data.contracts": [str(table)],
+            "model.artifact": str(quick),
+            **_within("strategy.cmm", spread_share=0.2, sigma_share=0.0, alpha=1.0),
+            **_within(
+                "limits", max_position_lots=12, max_order_lots=5, max_open_orders=10, max_order_notional=50.0,
+                max_gross_notional=1000.0, max_net_notional=1000.0, max_messages_per_s=20.0,
+            ),
+            **_within("guard.data", stale_s=1.5, max_lag_ms=400.0, healthy_s=0.5),
+            **_within("guard.model", deadline_ms=40.0, min_confidence=0.001),
+            **_within("guard.money", loss_budget=5.0, max_drawdown=5.0),
+            **_within("guard.fills", fills=8, within_s=0.5, pause_s=1.0),
+            **_within(
+                "live", armed=True, artifact_hash=quick_hash, state=str(self.folder / "state"), dead_man_s=3,
+                answer_s=2.0, unreachable_s=3.0, request_s=2.0, data_alarm_s=1.0,
+            ),
+        })  # fmt: skip
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -85,10 +85,9 @@ class Try:
         await self._receiver.setup()
         await web.TCPSite(self._receiver, "127.0.0.1", 0).start()
         port = self._receiver.addresses[0][1]
-        live = msgspec.structs.replace(
-            self.config.live, base_url=self.exchange.url, webhook=f"http://127.0.0.1:{port}/"
+        self.config = override(
+            self.config, _within("live", base_url=self.exchange.url, webhook=f"http://127.0.0.1:{port}/")
         )
-        self.config = msgspec.structs.replace(self.config, live=live)
         (self.folder / "config.json").write_bytes(msgspec.json.encode(self.config))
         self._watch_limits()
         self._feeder = asyncio.create_task(self._feed())
@@ -227,3 +226,8 @@ class Try:
     def tail(self) -> str:
         """Last words of the trader."""
         return " | ".join(self.outputs[-1].read_text().strip().splitlines()[-2:])[-400:] if self.outputs else ""
+
+
+def _within(section: str, **values: object) -> dict[str, object]:
+    """Keys of one section."""
+    return {f"{section}.{name}": value for name, value in values.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +18,15 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import SHIPPED, Config
+from engine.config import SHIPPED, Config, override
 from engine.drill.attempt import SECRET, Try
 from engine.drill.faults import FAULTS, Fault
 from engine.live.records.journal import verify
 from engine.live.records.store import Store
 from engine.live.safety.account import cancel_everything, recover_fills
 from engine.live.safety.state import is_alive
+from engine.progress import SILENT, Progress
+from market.errors import ConfigError
 from models.ensemble import artifact
 
 _END_S, _SAFE_S, _GONE_S, _RESTING_S, _ALARM_S, _WARM_UP_S = 45.0, 40.0, 30.0, 15.0, 5.0, 1.5
@@ -197,7 +200,7 @@ async def drill(
     """Run each fault `tries` times, `jobs` at once; the user's monitor hears nothing of these traders."""
     sockets = folder / "sockets"
     sockets.mkdir(mode=0o700, exist_ok=True)
-    base = msgspec.structs.replace(base, monitor=msgspec.structs.replace(base.monitor, path=str(sockets)))
+    base = override(base, {"monitor.path": str(sockets)})
     quick = folder / "artifact"
     quick_hash = quick_artifact(quick)
     todo = [(name, seed + 1000 * i + k) for i in range(tries) for k, name in enumerate(names)]
@@ -213,6 +216,62 @@ async def drill(
 
     await asyncio.gather(*(work() for _ in range(jobs)))
     return results
+
+
+class Campaign(msgspec.Struct, frozen=True):
+    """All tries of a campaign, and their summaries by fault."""
+
+    faults: list[Summary]
+    tries: list[Result]
+
+    @property
+    def survived(self) -> bool:
+        return all(result.survived for result in self.tries)
+
+
+def run_campaign(
+    config: Config,
+    names: list[str] | None = None,
+    keep: Path | None = None,
+    progress: Progress = SILENT,
+    *,
+    tries: int = 3,
+    jobs: int = 2,
+    seed: int = 1,
+) -> Campaign:
+    """Run some faults, or all, and see what survived.
+
+    Parameters
+    ----------
+    config : Config
+    names : list[str], optional
+        Of the faults.
+    keep : Path, optional
+        Folder for the logs, stores and journals of each try.
+    progress : Progress
+        Told at once what did not survive.
+    tries, jobs, seed : int
+        Of each fault; at once; of the first try.
+
+    Raises
+    ------
+    ConfigError
+        There is no such fault.
+
+    """
+    names = list(FAULTS) if names is None else names
+    for name in names:
+        if name not in FAULTS:
+            raise ConfigError(f"--faults {name}: unknown; known are {', '.join(FAULTS)}")
+    with tempfile.TemporaryDirectory(prefix="cmm-drill-") as scratch, progress.share("drilling") as update:
+
+        def tell(result: Result, share: float) -> None:
+            update(result.fault, share)
+            if not result.survived:
+                progress.note(f"{result.fault} (seed {result.seed}): {'; '.join(result.why)}")
+
+        results = asyncio.run(drill(keep or Path(scratch), names, tries, jobs, seed, config, tell))
+    return Campaign(summarise(results), results)
 
 
 def summarise(results: list[Result]) -> list[Summary]:

@@ -10,12 +10,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import click
 import msgspec
 
-from engine.cli.live_commands import show_checklist
 from engine.config import Config
 from engine.live.errors import Exit, HaltedError
+from engine.live.trading.checklist import Item
 from engine.live.trading.live_run import run_live
 from engine.plan import Plan
 from market.errors import ConfigError
@@ -49,6 +48,11 @@ class FaultyPredictor(Predictor):
         return forecast
 
 
+def _log(items: list[Item]) -> None:
+    for item in items:
+        print("ok" if item.holds else "NO", item.name, item.text, sep="  ", file=sys.stderr)
+
+
 def main(settings: str, instrument: str) -> int:
     """Entry of the process: 2 for a refused start, else what `cmm live` returns."""
     config = msgspec.json.decode(Path(settings).read_bytes(), type=Config)
@@ -58,15 +62,15 @@ def main(settings: str, instrument: str) -> int:
         return FaultyPredictor(plan.artifact, trigger) if plan.artifact is not None else None
 
     try:
-        report = run_live(config, instrument, show_checklist, load)
+        report = run_live(config, instrument, _log, load)
     except HaltedError as error:
-        click.echo(f"error: {error}", err=True)
+        print(f"error: {error}", file=sys.stderr)
         return int(Exit.HALTED)
     except ConfigError as error:
-        click.echo(f"error: {error}", err=True)
+        print(f"error: {error}", file=sys.stderr)
         return int(Exit.REFUSED)
     with suppress(OSError):  # where the disk is full
-        click.echo(msgspec.json.encode(report))
+        print(msgspec.json.encode(report).decode(), flush=True)
     return report.exit
 
 

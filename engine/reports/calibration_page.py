@@ -1,33 +1,20 @@
-"""`cmm calibrate`: the table, the reliability curves, the file for backtests."""
+"""The page of a calibration: scores, reliability curves, times to fill."""
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
 from pathlib import Path
 
-import click
-import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest import select
-from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import TRUTH, Calibration
-from engine.calibration.hypothetical_orders import AGES, L3Day, Phantoms, load
-from engine.cli import console
-from engine.cli.commands import open_catalog
-from engine.config import Config
+from engine.calibration.hypothetical_orders import AGES, Phantoms
+from engine.config import CalibrateConfig
 from engine.reports import page
-from engine.runs import final_name, run_folder
-from market.errors import DataError
-from market.files import write_json
-from venues.recordings.catalog import Catalog
-from venues.recordings.importer import import_events
-from venues.recordings.simulator import SYMBOL, simulate_orders
+from engine.reports.page import Table
 
-_START_NS = 1_583_139_600 * 10**9  # 2 March 2020, 09:00 UTC
-_COLUMNS = (
+_JUDGED = ("fill_rate_bias", "markout_bias_ticks")
+SCORES = (
     ("fill_rate", "fill rate"),
     ("fill_rate_true", "true"),
     ("fill_rate_bias", "bias"),
@@ -39,112 +26,35 @@ _COLUMNS = (
     ("markout_ticks", "markout, ticks"),
     ("markout_bias_ticks", "bias"),
 )
+"""Scores of a queue model that tables show, with their labels."""
 
 
-def run_calibrate(
-    config: Config, instrument: str | None, dates: str | None, simulated: float | None, as_json: bool
-) -> None:
-    """Fit and judge queue models on recordings that name orders, or on the simulated market."""
-    if (instrument is None) == (simulated is None):
-        raise DataError("name an instrument with --instrument, or the length of a simulated market with --simulated")
-    arguments = {"instrument": instrument, "dates": dates, "simulated": simulated}
-    with run_folder(config, "calibrate", arguments) as folder, tempfile.TemporaryDirectory(prefix="cmm-queues-") as own:
-        catalog = open_catalog(config)
-        if simulated is not None:
-            days = _simulate(Catalog(Path(own), catalog.contracts), simulated * 60.0, config.calibrate.seed)
-        else:
-            days = _recorded(catalog, instrument or "", dates)
-        name = days[0].day.instrument
-        with console.bar("calibrating") as update:
-            found, held = calibration.calibrate(days, name, config.calibrate, lambda share: update(name, share))
-        write_json(folder / "calibration.json", found, indented=True)
-        _write_page(folder / "report.html", found, held, config)
-    if simulated is None:
-        calibration.save(calibration.path_of(catalog, name), found)
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-        return
-    rows = [[model, *(scores[key] for key, _ in _COLUMNS)] for model, scores in found.models.items()]
-    phantoms = int(found.calibrated["phantoms"] or 0)
-    title = f"{name} · {', '.join(found.days)} · {phantoms:,} held-back phantom orders"
-    console.stdout.print(console.table(title, ["queue model", *(label for _, label in _COLUMNS)], rows))
-    n, bias = found.n, found.bias
-    console.stdout.print(
-        f"calibrated: n = {n.value:.2f} [{n.low:.2f}, {n.high:.2f}], bias = {bias.value:.2f} [{bias.low:.2f}, "
-        f"{bias.high:.2f}], fitted on {found.cancels:,} cancels of the time before",
-        markup=False,
-    )
-    console.stdout.print(f"report {final_name(folder) / 'report.html'}", markup=False)
-
-
-def _recorded(catalog: Catalog, instrument: str, dates: str | None) -> list[L3Day]:
-    chosen = select.days(catalog, instrument, dates)
-    named = [day for day in chosen if day.orders]
-    if not named:
-        raise DataError(
-            f"{chosen[0].instrument}: no recording names its orders (L3), so that true queues are not known; import "
-            "one that does (Bitstamp orders, CME market-by-order), again if an older version imported it"
-        )
-    with console.bar("reading") as update:
-        days = []
-        for i, day in enumerate(named):
-            update(str(day.date), i / len(named))
-            days.append(load(catalog, day))
-    traded = [day for day in days if day.day.trades]
-    if not traded:
-        raise DataError(
-            f"{chosen[0].instrument}: nothing traded on {', '.join(str(d.date) for d in named)}; give more days"
-        )
-    return traded
-
-
-def _simulate(catalog: Catalog, seconds: float, seed: int) -> list[L3Day]:
-    with console.bar("simulating") as update:
-        done = import_events(
-            catalog, simulate_orders(seed, seconds, _START_NS), SYMBOL, "simulator", [], Counter(),
-            lambda _, n: update(f"{n:,} events", n / (55.0 * seconds)),
-        )  # fmt: skip
-    return [load(catalog, done.days[0])]
-
-
-def _write_page(path: Path, found: Calibration, held: Phantoms, config: Config) -> None:
-    c = config.calibrate
-    rows = [[model, *(scores[key] for key, _ in _COLUMNS)] for model, scores in found.models.items()]
-    intervals = [
-        [
-            model,
-            *(scores[f"{key}_{end}"] for key in ("fill_rate_bias", "markout_bias_ticks") for end in ("low", "high")),
-        ]
-        for model, scores in found.models.items()
-    ]
-    sections = [
-        page.section(
-            "Queue models against the truth",
-            page.table(["model", *(label for _, label in _COLUMNS)], rows),
-            f"<p class=note>Phantom orders of one lot joined the back of one of the {c.levels} best levels of a side "
-            f"and were followed for {c.horizon_s:g} s; markout after {c.markout_s:g} s. Truth: orders by id. Biases "
-            f"are model minus truth, queue errors at {', '.join(f'{age * c.horizon_s:g}' for age in AGES)} s.</p>",
-            page.table(["95% interval of", "fill rate bias ≥", "≤", "markout bias ≥", "≤"], intervals),
-            f"<p class=note>Blocks of {c.block_s:g} s resampled {c.draws} times.</p>",
-        ),
-        page.section(
-            "Queue before us",
-            page.figure(_reliability(held)),
-            "<p class=note>Share of the first queue that a model believes to be before the order, in ten equal groups, "
-            "against the share that truly was. On the diagonal is right; below it the model is too pessimistic.</p>",
-        ),
-        page.section(
-            "Time to fill",
-            page.figure(_survival(held, c.horizon_s)),
-            "<p class=note>Share of the phantoms filled within a time.</p>",
-        ),
-    ]
+def write_page(path: Path, found: Calibration, held: Phantoms, settings: CalibrateConfig) -> None:
+    """Write the page of a calibration: `held` are the phantom orders that it is judged on."""
     n, bias = found.n, found.bias
     sub = (
         f"{', '.join(found.days)} · calibrated n = {n.value:.3f} [{n.low:.3f}, {n.high:.3f}], bias = {bias.value:.3f} "
         f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} held-back phantoms"
     )
-    page.write(path, f"{found.instrument} · queue models", sub, sections)
+    page.write(
+        path,
+        "calibration.html",
+        f"{found.instrument} · queue models",
+        sub,
+        settings=settings,
+        ages=", ".join(f"{age * settings.horizon_s:g}" for age in AGES),
+        scores=Table(["model", *(label for _, label in SCORES)], _rows(found, [key for key, _ in SCORES])),
+        intervals=Table(
+            ["95% interval of", "fill rate bias ≥", "≤", "markout bias ≥", "≤"],
+            _rows(found, [f"{key}_{end}" for key in _JUDGED for end in ("low", "high")]),
+        ),
+        reliability=_reliability(held),
+        survival=_survival(held, settings.horizon_s),
+    )
+
+
+def _rows(found: Calibration, keys: list[str]) -> list[list[object]]:
+    return [[model, *(scores[key] for key in keys)] for model, scores in found.models.items()]
 
 
 def _reliability(held: Phantoms) -> go.Figure:

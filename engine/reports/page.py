@@ -2,69 +2,69 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from engine.cli.console import number
+from engine.reports.numbers import number
 from market.files import write_whole
 
 COLOURS = ("#1f5fa8", "#c4572b", "#3b8a55", "#7a5aa6")
 BUY, SELL, GREY = "#1b7f5c", "#c0392b", "#8a94a0"
 
-_STYLE = """
-:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;color:#1c2733;background:#f4f6f8;margin:0}
-main{max-width:1180px;margin:0 auto;padding:24px 16px 64px}h1{font-size:24px;margin:0 0 4px}h2{font-size:17px;margin:0 0 8px}
-.sub{color:#5b6875;margin:0 0 18px}section{background:#fff;border:1px solid #dde3e9;border-radius:8px;padding:16px;margin:0 0 16px}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:5px 8px;text-align:right;border-bottom:1px solid #eef1f4}
-th:first-child,td:first-child{text-align:left}th{color:#5b6875;font-weight:600}.kpis{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px;margin:0 0 16px}
-.kpi{background:#fff;border:1px solid #dde3e9;border-radius:8px;padding:10px 12px}.kpi b{display:block;font-size:20px}.kpi>span{color:#5b6875;font-size:13px}
-.warn{border-left:4px solid #c4572b}.neg{color:#c0392b}p.note{color:#5b6875;font-size:13.5px;margin:8px 0 0}.scroll{overflow-x:auto}
-"""
+
+class Table(NamedTuple):
+    """A table of a page; the first column holds words."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
 
 
-def write(path: Path, title: str, subtitle: str, sections: Sequence[str]) -> None:
-    """Write a page; it takes its name when it is whole."""
-    text = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style><script>{get_plotlyjs()}</script>"
-        f"<main><h1>{html.escape(title)}</h1><p class=sub>{html.escape(subtitle)}</p>{''.join(sections)}</main></html>"
-    )
+def write(path: Path, template: str, title: str, subtitle: str, **parts: object) -> None:
+    """Fill in a template of this folder; the page takes its name when it is whole.
+
+    Parameters
+    ----------
+    path : Path
+    template : str
+        Its name; it extends `page.html`.
+    title, subtitle : str
+    parts : object
+        What the template names: figures, tables, texts. All text is escaped.
+
+    """
+    page = _ENVIRONMENT.get_template(template)
+    text = page.render(title=title, subtitle=subtitle, plotly=Markup(get_plotlyjs()), **parts)
     write_whole(path, text.encode())
 
 
-def section(title: str, *parts: str) -> str:
-    """A titled box."""
-    return f"<section><h2>{title}</h2>{''.join(parts)}</section>"
-
-
-def cell(value: Any) -> str:
+def _cell(value: object) -> Markup:
     """A value as a cell shows it; negative numbers in red."""
-    negative = isinstance(value, float | int) and value < 0
-    return f"<span class=neg>{number(value)}</span>" if negative else html.escape(number(value))
+    text = escape(number(value))
+    return Markup("<span class=neg>{}</span>").format(text) if isinstance(value, float | int) and value < 0 else text
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; the first column holds words."""
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in header)
-    body = "".join(
-        f"<tr><td>{html.escape(str(row[0]))}</td>{''.join(f'<td>{cell(v)}</td>' for v in row[1:])}</tr>" for row in rows
+def _figure(made: go.Figure) -> Markup:
+    return Markup(
+        made.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
     )
-    return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
 
 
-def figure(chart: go.Figure) -> str:
-    """A chart as a part of the page."""
-    text: str = chart.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
-    )
-    return text
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {"cell": _cell, "figure": _figure}
 
 
 def chart(height: int, x: str, y: str) -> go.Figure:

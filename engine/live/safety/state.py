@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from filelock import Timeout
 
-from engine.config import Config
+from engine.config import Config, override
 from market.errors import ConfigError
 from market.files import lock_on, read_json, write_json
 
@@ -157,7 +157,7 @@ class StateFolder:
         config = self._read("watchdog-config.json", Config)
         if config is None:
             return None
-        return msgspec.structs.replace(config, live=msgspec.structs.replace(config.live, state=str(self.path)))
+        return override(config, {"live.state": str(self.path)})
 
     # ── beats ─────────────────────────────────────────────────────────────────────────────────
 

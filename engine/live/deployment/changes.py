@@ -1,16 +1,13 @@
-"""`cmm models shadow|promote|rollback`: change what a trader forecasts with, while it trades."""
+"""Changes of what a trader forecasts with, while it trades: asked of it, or written down for its next start."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from pathlib import Path
-from typing import Any
 
-import click
 import msgspec
 
-from engine.cli import console
 from engine.config import Config
 from engine.live.deployment import deployment as lineups
 from engine.live.deployment.deployment import Act, Lineup, Request, Trial
@@ -20,7 +17,22 @@ from market.errors import ConfigError
 _ANSWER_S = 30.0
 
 
-def folder_of(config: Config, state: Path | None, paper: bool) -> Path:
+class Changed(msgspec.Struct, frozen=True):
+    """A change that was made: what the trader says of it, and the line-up that stands now."""
+
+    text: str
+    lineup: Lineup
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What trades and what runs in the shadow, whether a trader runs, and how the two compare, where that is known."""
+
+    lineup: Lineup
+    running: bool
+    trial: Trial | None
+
+
+def trader_folder(config: Config, state: Path | None, *, paper: bool) -> Path:
     """The folder of the trader that is meant: named, of the paper run that goes on, or `live.state`.
 
     Raises
@@ -45,8 +57,19 @@ def folder_of(config: Config, state: Path | None, paper: bool) -> Path:
     return found[0]
 
 
-def change(folder: Path, action: Act, named: Path | None, anyway: bool, because: str, as_json: bool) -> None:
-    """Ask the trader of a folder for a change and say what became of it; while none runs, for its next start.
+def change(folder: Path, action: Act, named: Path | None = None, because: str = "", *, anyway: bool = False) -> Changed:
+    """Ask the trader of a folder for a change; while none runs, for its next start.
+
+    Parameters
+    ----------
+    folder : Path
+    action : Act
+    named : Path, optional
+        The artifact that is to run in the shadow.
+    because : str
+        Kept in the line-up's history.
+    anyway : bool
+        Whatever the comparison says.
 
     Raises
     ------
@@ -58,10 +81,23 @@ def change(folder: Path, action: Act, named: Path | None, anyway: bool, because:
     shadow = lineups.member(named) if named is not None else None
     request = Request(secrets.token_hex(8), action, shadow, anyway, because)
     text = _ask(folder, lineup, request) if lineups.runs(lineup) else _at_rest(folder, request)
-    if as_json:
-        click.echo(msgspec.json.encode({"done": True, "text": text, "lineup": _lineup(folder)}))
-    else:
-        click.echo(text)
+    return Changed(text, _lineup(folder))
+
+
+def standing(folder: Path) -> Standing:
+    """What trades, what runs in the shadow, and how they compare.
+
+    Raises
+    ------
+    ConfigError
+        No trader that forecasts has run there.
+
+    """
+    lineup = _lineup(folder)
+    trial = lineups.last_trial(folder) if lineup.shadow is not None else None
+    if trial is not None and lineup.shadow is not None and trial.shadow.hash != lineup.shadow.hash:
+        trial = None
+    return Standing(lineup, lineups.runs(lineup), trial)
 
 
 def _lineup(folder: Path) -> Lineup:
@@ -101,46 +137,3 @@ def _at_rest(folder: Path, request: Request) -> str:
         state.release()
     beside = f"{lineup.shadow.hash} runs" if lineup.shadow is not None else "nothing runs"
     return f"no trader runs: at its next start {lineup.trading.hash} trades, and {beside} in its shadow"
-
-
-def show(folder: Path, as_json: bool) -> None:
-    """What trades, what runs in the shadow, and how they compare."""
-    lineup = _lineup(folder)
-    trial = lineups.last_trial(folder) if lineup.shadow is not None else None
-    if trial is not None and lineup.shadow is not None and trial.shadow.hash != lineup.shadow.hash:
-        trial = None
-    running = lineups.runs(lineup)
-    if as_json:
-        found: dict[str, Any] = {"lineup": lineup, "running": running, "trial": trial}
-        if trial is not None:
-            found["verdict"] = trial.verdict
-        click.echo(msgspec.json.encode(found))
-        return
-    click.echo(f"trades: {lineup.trading.hash}, {lineup.trading.path}" + ("" if running else " (no trader runs)"))
-    if lineup.previous is not None:
-        click.echo(f"before: {lineup.previous.hash}, {lineup.previous.path} (`cmm models rollback` goes back to it)")
-    if lineup.shadow is None:
-        click.echo("shadow: none")
-        return
-    click.echo(f"shadow: {lineup.shadow.hash}, {lineup.shadow.path}")
-    if trial is None:
-        click.echo("nothing is known of it yet")
-        return
-    _show_trial(trial)
-
-
-def _show_trial(trial: Trial) -> None:
-    def row(name: str, values: tuple[float | None, ...]) -> list[object]:
-        return [name, *(f"{value:.4f}" if value is not None else "–" for value in values)]
-
-    mid, spread = trial.mid, trial.spread
-    rows = [
-        row("mid change: error, ticks", (mid.rmse, mid.rmse_other, mid.z)),
-        row("mid change: correlation", (mid.correlation, mid.correlation_other, None)),
-        row("mean spread: error, ticks", (spread.rmse, spread.rmse_other, spread.z)),
-    ]
-    hours = max(trial.until_ns - trial.since_ns, 0) / 3.6e12
-    title = f"{mid.outcomes} outcomes in {hours:.2f} h, {trial.forecasts} forecasts, {trial.failed} not finite"
-    columns = ["", "shadow", "trading", "difference of squares, standard errors"]
-    console.stdout.print(console.table(title, columns, rows))
-    click.echo(f"shadow against trading: {trial.verdict}")

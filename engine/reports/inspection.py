@@ -1,19 +1,18 @@
-"""`cmm inspect`: what recordings are worth, as a table, JSON and a page of plots."""
+"""What recordings are worth: measures of each day, and a page of plots."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.backtest import select
-from engine.cli import console
-from engine.cli.commands import open_catalog
 from engine.config import Config
+from engine.progress import SILENT, Progress
+from engine.recordings.catalog import open_catalog, select_days
 from engine.reports import page
 from engine.runs import final_name, run_folder
 from market.contracts import Contract
@@ -21,7 +20,8 @@ from market.files import write_json
 from venues.recordings.quality import Quality, Series, measure
 
 _POINTS = 5_000
-_ROWS = (
+_PLOTTED_DAYS, _GAPS = 10, 12
+_MEASURES = (
     ("first", "first arrival"),
     ("last", "last arrival"),
     ("covered_s", "two-sided book, s"),
@@ -43,12 +43,22 @@ _ROWS = (
 )
 
 
-def inspect_instrument(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Measure the days of an instrument and write a page of plots."""
+class Inspection(msgspec.Struct, frozen=True):
+    """The days of an instrument, measured, and the page of plots."""
+
+    instrument: str
+    days: list[Quality]
+    page: str
+
+
+def inspect_instrument(
+    config: Config, instrument: str, dates: str | None = None, progress: Progress = SILENT
+) -> Inspection:
+    """Measure the days of an instrument (`a,b` or `a..b`, all without dates) and write a page of plots."""
     catalog = open_catalog(config)
-    chosen = select.days(catalog, instrument, dates)
+    chosen = select_days(catalog, instrument, dates)
     measured: list[tuple[Quality, Series]] = []
-    with console.bar("inspecting") as update:
+    with progress.share("inspecting") as update:
         for index, day in enumerate(chosen):
             update(str(day.date), index / len(chosen))
             measured.append(measure(catalog, day))
@@ -56,38 +66,35 @@ def inspect_instrument(config: Config, instrument: str, dates: str | None, as_js
     with run_folder(config, "inspect", {"instrument": instrument, "dates": dates}) as folder:
         contract = catalog.contract(chosen[0])
         write_json(folder / "quality.json", qualities, indented=True)
-        page.write(folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, contract))
-        report = final_name(folder) / "inspect.html"
-    if as_json:
-        days = [msgspec.to_builtins(q) for q in qualities]
-        summary = {"instrument": chosen[0].instrument, "days": days, "page": str(report)}
-        click.echo(msgspec.json.encode(summary))
-        return
-    columns = {q.date: msgspec.to_builtins(q) for q in qualities}
-    rows = [[label, *(c[name] for c in columns.values())] for name, label in _ROWS]
-    rows.append(
-        ["left out or changed", *("\n".join(f"{k} {v:,}" for k, v in q.drops.items()) or "–" for q in qualities)]
+        _write_page(folder / "inspect.html", measured, contract)
+    return Inspection(chosen[0].instrument, qualities, str(final_name(folder) / "inspect.html"))
+
+
+def measures(days: Sequence[Quality]) -> list[list[object]]:
+    """A row for each measure: its label, then its value on each day."""
+    return [[label, *(getattr(day, name) for day in days)] for name, label in _MEASURES]
+
+
+def _write_page(path: Path, measured: list[tuple[Quality, Series]], contract: Contract) -> None:
+    days = [quality for quality, _ in measured]
+    page.write(
+        path,
+        "inspection.html",
+        f"{days[0].instrument} · recordings",
+        "",
+        days=page.Table(["", *(day.date for day in days)], measures(days)),
+        plots=[
+            {
+                "date": quality.date,
+                "warnings": quality.warnings,
+                "prices": _prices(series, contract),
+                "spreads": _spreads(quality),
+                "rate": _rate(series),
+                "gaps": [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:_GAPS]],
+            }
+            for quality, series in measured[:_PLOTTED_DAYS]
+        ],
     )
-    console.stdout.print(console.table(chosen[0].instrument, ["", *columns], rows))
-    for quality in qualities:
-        for warning in quality.warnings:
-            console.stdout.print(f"{quality.date}: {warning}", markup=False)
-    console.stdout.print(f"plots {report}", markup=False)
-
-
-def _sections(measured: list[tuple[Quality, Series]], contract: Contract) -> list[str]:
-    columns = [msgspec.to_builtins(q) for q, _ in measured]
-    rows: list[list[Any]] = [[label, *(c[name] for c in columns)] for name, label in _ROWS]
-    sections = [page.section("Days", page.table(["", *(c["date"] for c in columns)], rows))]
-    for quality, series in measured[:10]:
-        warnings = "".join(f"<li>{html.escape(text)}</li>" for text in quality.warnings)
-        parts = [f"<ul>{warnings}</ul>"] if warnings else []
-        parts += [page.figure(_prices(series, contract)), page.figure(_spreads(quality)), page.figure(_rate(series))]
-        if quality.gaps:
-            gaps = [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:12]]
-            parts.append(page.table(["gap starts", "seconds"], gaps))
-        sections.append(page.section(quality.date, *parts))
-    return sections
 
 
 def _times(ts_ns: Any) -> Any:

@@ -1,0 +1,112 @@
+"""Commands on recordings: import, inspect, record, simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli import options
+from engine.cli.options import configured
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.recordings.importing import Imports
+    from engine.reports.inspection import Inspection
+
+_SHOWN_DAYS = 40
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
+@click.option("--again", is_flag=True, help="Import anew what is there already (after a change of contract terms).")
+@click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
+@configured
+def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
+    """Import recordings into the catalog."""
+    from engine.cli import console
+    from engine.recordings.importing import import_files
+
+    imports = import_files(config, list(files), format_name, again=again, progress=console.PROGRESS)
+    if imports.done:
+        console.emit(imports.done, as_json, lambda: _show_imports(imports))
+    if imports.failure is not None:
+        raise imports.failure
+
+
+def _show_imports(imports: Imports) -> None:
+    from engine.cli import console
+
+    days = [(done, day) for done in imports.done for day in done.days]
+    rows: list[list[object]] = [
+        [d.instrument, d.date, d.book_updates, d.trades, d.crossed, "there already" if done.skipped else "new"]
+        for done, d in days[:_SHOWN_DAYS]
+    ]
+    columns = ["instrument", "date", "book updates", "trades", "crossed", ""]
+    console.show_table(f"catalog {imports.root}", columns, rows)
+    if len(days) > _SHOWN_DAYS:
+        console.say(f"… and {len(days) - _SHOWN_DAYS} more days")
+    for done in imports.done:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(done.drops.items())) or "nothing"
+        click.echo(f"{done.recording}: left out or changed: {reasons}")
+
+
+@click.command()
+@click.argument("instrument")
+@options.dates
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@configured
+def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
+    """Show what a recording is worth: span, gaps, spread, rates, depth, trades; with plots."""
+    from engine.cli import console
+    from engine.reports.inspection import inspect_instrument
+
+    found = inspect_instrument(config, instrument, dates, console.PROGRESS)
+    console.emit(found, as_json, lambda: _show_inspection(found))
+
+
+def _show_inspection(found: Inspection) -> None:
+    from engine.cli import console
+    from engine.reports.inspection import measures
+
+    rows = measures(found.days)
+    drops = ["\n".join(f"{reason} {count:,}" for reason, count in day.drops.items()) or "–" for day in found.days]
+    rows.append(["left out or changed", *drops])
+    console.show_table(found.instrument, ["", *(day.date for day in found.days)], rows)
+    for day in found.days:
+        for warning in day.warnings:
+            console.say(f"{day.date}: {warning}")
+    console.say(f"plots {found.page}")
+
+
+@click.command()
+@options.instrument
+@options.dates
+@configured
+def record(config: Config, instrument: str, dates: str | None) -> None:
+    """Record datasets (features and outcomes) through the engine's own callbacks."""
+    from engine.backtest.datasets import record_instrument
+    from engine.cli import console
+
+    recorded = record_instrument(config, instrument, dates, console.PROGRESS)
+    rows: list[list[object]] = []
+    for done in recorded:
+        n = done.counts
+        text = f"{n.get('rows', 0):,} rows, {n.get('broken_off', 0):,} broken off" if n else "already there"
+        rows.append([done.day.instrument, done.day.date, text])
+    console.show_table(f"datasets {recorded[-1].path.parent.parent}", ["instrument", "date", "samples"], rows)
+
+
+@click.command()
+@click.option("--minutes", type=click.FloatRange(min=1), default=60.0, show_default=True)
+@click.option("--seed", type=int, default=2026, show_default=True)
+@configured
+def simulate(config: Config, minutes: float, seed: int) -> None:
+    """Put a day of a simulated market, QR.SIM, into the catalog: something to replay without a recording."""
+    from engine.cli import console
+    from engine.recordings.simulation import simulate_recording
+
+    day = simulate_recording(config, minutes, seed, console.PROGRESS)
+    console.say(f"{day.instrument} {day.date}: {day.book_updates:,} book updates, {minutes:g} minutes")

@@ -1,0 +1,30 @@
+"""`config.yaml`: the one place that says what to run, decoded strictly."""
+
+from engine.config.calibration import CalibrateConfig
+from engine.config.data import DataConfig, RecordConfig, RunsConfig
+from engine.config.live import FlattenConfig, LiveConfig, MonitorConfig, PaperConfig
+from engine.config.loading import load, override, type_of
+from engine.config.sections import Config
+from engine.config.simulation import BacktestConfig, VenueConfig
+from engine.config.trading import SHIPPED, ModelConfig, QuoterName, StrategyConfig
+
+__all__ = [
+    "SHIPPED",
+    "BacktestConfig",
+    "CalibrateConfig",
+    "Config",
+    "DataConfig",
+    "FlattenConfig",
+    "LiveConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "PaperConfig",
+    "QuoterName",
+    "RecordConfig",
+    "RunsConfig",
+    "StrategyConfig",
+    "VenueConfig",
+    "load",
+    "override",
+    "type_of",
+]

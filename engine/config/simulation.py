@@ -1,0 +1,37 @@
+"""The simulated venue: queues, latency, fees, and the assumptions that a backtest is held against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from venues.simulation.latency import LatencyConfig
+from venues.simulation.queues import QueueConfig
+
+
+class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The simulated venue: queues, latency, money at the start."""
+
+    queue: QueueConfig = QueueConfig()
+    latency: LatencyConfig = LatencyConfig()
+    starting_balance: Annotated[float, Meta(gt=0)] = 100_000_000.0
+
+
+class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table of assumptions in the report.
+
+    Parameters
+    ----------
+    sensitivity : str
+        `full`: traded anew under each queue model, latency and fee setting; `quick`: under each queue
+        model and latency, fees priced on the same fills; `none`: other fees on the same fills only.
+    latency_low_ms, latency_high_ms : float
+        A command's way to the venue, against the one configured.
+
+    """
+
+    sensitivity: Literal["full", "quick", "none"] = "full"
+    latency_low_ms: Annotated[float, Meta(ge=0)] = 0.5
+    latency_high_ms: Annotated[float, Meta(ge=0)] = 100.0

@@ -1,0 +1,197 @@
+"""The figures of a backtest's report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from engine.backtest.episode import Episode
+from engine.reports import page
+from market.events import BID
+
+type Runs = Sequence[tuple[str, Sequence[Episode]]]
+"""Episodes by the name of their quoter; the main run first."""
+
+_POINTS = 6_000
+_WINDOW_NS = 5 * 60 * 10**9
+_BREAK_NS = 5 * 60 * 10**9
+_MARKOUTS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+
+
+def _hours(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
+    """Trading time since the first episode's start, hours: breaks and nights taken out."""
+    start, times = 0.0, []
+    for e in episodes:
+        steps = np.diff(e.tape.ts_ns, prepend=e.tape.ts_ns[:1]) / 3.6e12
+        steps[steps > _BREAK_NS / 3.6e12] = 0.0
+        hours = start + np.cumsum(steps)
+        times.append(hours)
+        start = float(hours[-1]) if len(hours) else start
+    return times
+
+
+def _lines(figure: go.Figure, runs: Runs, values: Callable[[Episode], NDArray[np.float64]]) -> go.Figure:
+    for i, (name, episodes) in enumerate(runs):
+        carried, xs, ys = 0.0, [], []
+        for hours, e in zip(_hours(episodes), episodes, strict=True):
+            series = values(e)
+            pick = page.thin(len(series), _POINTS // len(episodes))
+            xs.append(hours[pick])
+            ys.append(series[pick] + carried)
+            carried += float(series[-1]) if len(series) and values is _equity_of else 0.0
+        figure.add_scatter(
+            x=np.concatenate(xs).round(5), y=np.concatenate(ys).round(4), name=name, mode="lines",
+            line={"width": 1.6, "color": page.COLOURS[i % 4], "shape": "hv"},
+        )  # fmt: skip
+    edges = _hours(runs[0][1])
+    for hours, e in zip(edges, runs[0][1], strict=True):
+        if len(edges) > 1 and len(hours):
+            figure.add_vline(
+                x=float(hours[0]), line={"width": 1, "dash": "dot", "color": page.GREY}, annotation_text=str(e.date)
+            )
+    return figure
+
+
+def _equity_of(e: Episode) -> NDArray[np.float64]:
+    return e.equity
+
+
+def equity(runs: Runs) -> go.Figure:
+    """PnL over trading hours; of one run alone, before fees too."""
+    figure = _lines(page.chart(360, "trading hours", f"PnL, {runs[0][1][0].contract.terms.currency}"), runs, _equity_of)
+    if len(runs) == 1:
+        episodes, xs, gross = runs[0][1], [], []
+        carried = 0.0
+        for hours, e in zip(_hours(episodes), episodes, strict=True):
+            pick = page.thin(len(e.equity), _POINTS // len(episodes))
+            series = e.equity + _costs(e)
+            xs.append(hours[pick])
+            gross.append(series[pick] + carried)
+            carried += float(series[-1]) if len(series) else 0.0
+        figure.add_scatter(
+            x=np.concatenate(xs).round(5), y=np.concatenate(gross).round(4), name="before fees", mode="lines",
+            line={"width": 1.2, "color": page.GREY, "dash": "dot"},
+        )  # fmt: skip
+        figure.data[0].name = "after fees"
+    return figure
+
+
+def _costs(e: Episode) -> NDArray[np.float64]:
+    flow = np.zeros(len(e.tape.ts_ns))
+    if len(flow):
+        np.add.at(flow, e.fill_index, np.array([f.commission for f in e.tape.fills]))
+    return np.cumsum(flow)
+
+
+def inventory(runs: Runs) -> go.Figure:
+    """Position over trading hours."""
+    return _lines(page.chart(240, "trading hours", "position, lots"), runs, lambda e: e.position.astype(np.float64))
+
+
+def quotes(episodes: Sequence[Episode]) -> go.Figure:
+    """Our quotes and fills against the book, in the five minutes with the most fills."""
+    e = max(episodes, key=lambda one: len(one.tape.fills))
+    tape, tick = e.tape, e.contract.tick
+    figure = page.chart(420, "time (UTC)", "price")
+    if not len(tape.ts_ns):
+        return figure
+    first = _busiest(e)
+    inside = np.flatnonzero((tape.ts_ns >= first) & (tape.ts_ns < first + _WINDOW_NS))
+    inside = inside[page.thin(len(inside), _POINTS)]
+    times = tape.ts_ns[inside].astype("datetime64[ns]").astype("datetime64[us]")
+    columns = tape.columns[inside].astype(np.float64)
+    columns[:, 3:][columns[:, 3:] == 0] = np.nan
+    for name, column, colour, dash in (
+        ("best bid", 0, page.GREY, "solid"),
+        ("best ask", 1, page.GREY, "solid"),
+        ("our bid", 3, page.BUY, "dot"),
+        ("our ask", 4, page.SELL, "dot"),
+    ):
+        figure.add_scatter(
+            x=times, y=(columns[:, column] * tick).round(8), name=name, mode="lines", connectgaps=False,
+            line={"shape": "hv", "width": 1.4, "color": colour, "dash": dash},
+        )  # fmt: skip
+    for side, colour, symbol in ((BID, page.BUY, "triangle-up"), (3 - BID, page.SELL, "triangle-down")):
+        fills = [f for f in tape.fills if f.side == side and first <= f.ts_ns < first + _WINDOW_NS]
+        figure.add_scatter(
+            x=np.array([f.ts_ns for f in fills], "datetime64[ns]").astype("datetime64[us]"),
+            y=[round(f.price_ticks * tick, 8) for f in fills],
+            name="bought" if side == BID else "sold",
+            mode="markers",
+            text=[f"{f.lots} lots{' (unseen queue)' if f.blind else ''}" for f in fills],
+            marker={
+                "symbol": [f"{symbol}-open" if f.blind else symbol for f in fills],
+                "size": 9, "color": colour, "line": {"width": 1.5, "color": colour},
+            },
+        )  # fmt: skip
+    figure.update_layout(hovermode="closest")
+    figure.update_yaxes(tickformat=f".{e.contract.price_precision}f")
+    return figure
+
+
+def _busiest(e: Episode) -> int:
+    """Start of the window with the most fills; the episode's middle when there are none."""
+    ts = e.tape.ts_ns
+    if not e.tape.fills:
+        return int(ts[len(ts) // 2])
+    times = np.array([f.ts_ns for f in e.tape.fills])
+    counts = np.searchsorted(times, times + _WINDOW_NS) - np.arange(len(times))
+    return int(times[int(counts.argmax())]) - 10**9
+
+
+def markout(runs: Runs) -> go.Figure:
+    """Lot-weighted mid after a time minus fill price, in our favour, with two standard errors."""
+    figure = page.chart(320, "seconds after the fill", "ticks in our favour")
+    for i, (name, episodes) in enumerate(runs):
+        means, errors = [], []
+        for seconds in _MARKOUTS_S:
+            marks = np.concatenate([e.markouts(seconds) for e in episodes])
+            lots = np.concatenate([np.abs(e.signed_lots) for e in episodes]).astype(np.float64)
+            known = ~np.isnan(marks)
+            means.append(float(np.average(marks[known], weights=lots[known])) if known.any() else np.nan)
+            errors.append(2.0 * float(marks[known].std() / np.sqrt(max(known.sum(), 1))) if known.any() else np.nan)
+        figure.add_scatter(
+            x=[f"{s:g}" for s in _MARKOUTS_S], y=np.round(means, 4), name=name, mode="lines+markers",
+            error_y={"array": np.round(errors, 4), "width": 2, "thickness": 1},
+            line={"color": page.COLOURS[i % 4], "width": 1.8},
+        )  # fmt: skip
+    figure.update_xaxes(type="category")
+    figure.add_hline(y=0, line={"width": 1, "color": page.GREY})
+    return figure
+
+
+def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | None:
+    """Forecast mid changes in twenty groups against what happened; None with too few to tell."""
+    horizon = round(horizon_s * 1e9)
+    predicted, realised, spans = [], [], 0.0
+    for e in episodes:
+        ts, forecast = e.tape.ts_ns, e.tape.forecasts[:, 0]
+        if not len(ts):
+            continue
+        index = np.searchsorted(ts, ts + horizon, side="right") - 1
+        usable = ~np.isnan(forecast) & (ts + horizon <= ts[-1]) & (ts + horizon - ts[index] < horizon)
+        predicted.append(forecast[usable].astype(np.float64))
+        realised.append(e.tape.mids[index[usable]] - e.tape.mids[usable])
+        spans += usable.sum() and float(ts[usable][-1] - ts[usable][0]) / horizon
+    x, y = (np.concatenate(v) if v else np.zeros(0) for v in (predicted, realised))
+    if len(x) < 1_000:
+        return None
+    groups = np.array_split(np.argsort(x, kind="stable"), 20)
+    means = [float(x[g].mean()) for g in groups]
+    outcome = [float(y[g].mean()) for g in groups]
+    independent = max(spans / len(groups), 1.0)  # horizons that do not overlap, a group
+    errors = [2.0 * float(y[g].std()) / np.sqrt(independent) for g in groups]
+    figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "what happened, ticks")
+    reach = max(abs(means[0]), abs(means[-1]))
+    figure.add_scatter(
+        x=[-reach, reach], y=[-reach, reach], mode="lines", name="calibrated", line={"color": page.GREY, "dash": "dot"}
+    )
+    figure.add_scatter(
+        x=np.round(means, 4), y=np.round(outcome, 4), mode="markers", name=f"groups (IC {np.corrcoef(x, y)[0, 1]:.3f})",
+        error_y={"array": np.round(errors, 4), "width": 3}, marker={"size": 8, "color": page.COLOURS[0]},
+    )  # fmt: skip
+    figure.update_layout(hovermode="closest")
+    return figure
