@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -28,9 +29,13 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """A test that failed has been told of: what its traceback held goes silently, not in the middle of another."""
     result = yield
-    if getattr(sys, "last_exc", None) is not None:
+    error = getattr(sys, "last_exc", None)
+    if error is not None:
         sys.last_exc = sys.last_value = sys.last_traceback = None
         with warnings.catch_warnings(action="ignore"):
+            while error is not None:  # a node of Nautilus' among the locals is no part of what Python collects
+                traceback.clear_frames(error.__traceback__)
+                error = error.__context__
             gc.collect()
     return result
 

@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ from engine.live import drill
 from engine.live.drill_try import KEY, SECRET
 from engine.live.journal import verify
 from engine.live.lineup import Member, Trial
-from engine.live.paper_run import replay_day
+from engine.live.paper_run import Paper, replay_day
 from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, meeting_place
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
 from engine.monitor.hub import Hub, Watched, sweep
 from engine.monitor.server import Monitor, serve
 from models.drift import Comparison
+from tests.replays import Standstill
 from tests.traders import HUNG_S, PatientTry
 from venues.catalog import Catalog, Day
 from venues.events import ASK, BID
@@ -115,26 +117,28 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
         meeting_place(msgspec.structs.replace(Config(), monitor=MonitorConfig(path=str(open_to_all))))
 
 
-def test_what_is_shown_is_what_was_traded(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_what_is_shown_is_what_was_traded(
+    brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Watched or not, the run is the same; the last frame's money adds up and equals the venue's."""
     plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
     alone = replay_day(
         *brief, msgspec.structs.replace(plan, config=Config(monitor=MonitorConfig(enabled=False))), 0.0, None
     )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
     listener.bind(str(tmp_path / "sockets" / "1-test.sock"))
     heard: list[Frame] = []
     decoder = msgspec.json.Decoder(Frame)
 
-    def drain(*_: Any) -> None:
-        while True:
-            try:
+    def drain() -> bool:
+        with suppress(BlockingIOError):
+            while True:
                 heard.append(decoder.decode(listener.recv(1 << 20, socket.MSG_DONTWAIT)))
-            except BlockingIOError:
-                return
+        return False
 
-    watched = replay_day(*brief, plan, 0.0, tmp_path / "journal.jsonl", drain)
+    settled = Paper.is_settled
+    monkeypatch.setattr(Paper, "is_settled", lambda paper: drain() or settled(paper))  # with each event: none is lost
+    watched = replay_day(*brief, plan, 0.0, tmp_path / "journal.jsonl")
     drain()
     listener.close()
     assert watched.tape.fills == alone.tape.fills
@@ -160,18 +164,29 @@ def test_what_is_shown_is_what_was_traded(brief: tuple[Catalog, Day], tmp_path: 
         assert outcome.happened == pytest.approx(watched.tape.mids[due] - watched.tape.mids[then])
 
 
-def test_a_paper_trader_stops_quoting_when_asked(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_paper_trader_stops_quoting_when_asked(
+    brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = Plan(config(tmp_path, every_ms=50), "cmm", SHIPPED, None, QueueConfig(model="power"))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(tmp_path / "sockets" / "1-test.sock"))
     (tmp_path / "sockets" / "halt-1").touch()  # another one's
     asked: list[Path] = []
+    still = Standstill(monkeypatch)
+
+    def is_halted() -> bool:
+        try:
+            heard = msgspec.json.decode(listener.recv(1 << 20, socket.MSG_DONTWAIT), type=Frame)
+        except BlockingIOError:
+            return False
+        if not asked:
+            asked.append(tmp_path / "sockets" / halt_file(heard.about))
+            asked[0].touch()
+        return bool(heard.halted)
 
     def ask(_: dt.date, share: float) -> None:
         if share > 0.5 and not asked:
-            heard = msgspec.json.decode(listener.recv(1 << 20), type=Frame)
-            asked.append(tmp_path / "sockets" / halt_file(heard.about))
-            asked[0].touch()
+            still.until = is_halted
 
     episode = replay_day(*brief, plan, 0.0, None, ask)
     listener.close()
