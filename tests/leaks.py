@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
 import psutil
 import pytest
 
 MARK = "CMM_TEST"
-"""Each test sets it to its own name; a process keeps what it was born with, in whatever session it runs."""
+"""Names the test, or the module whose fixtures are made; a process keeps what it was born with, in whatever session."""
 
 
 def pytest_collection_finish() -> None:
@@ -28,19 +29,23 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """A test that failed has been told of: what its traceback held goes silently, not in the middle of another."""
     result = yield
-    if getattr(sys, "last_exc", None) is not None:
+    error = getattr(sys, "last_exc", None)
+    if error is not None:
         sys.last_exc = sys.last_value = sys.last_traceback = None
         with warnings.catch_warnings(action="ignore"):
+            while error is not None:  # a node of Nautilus' among the locals is no part of what Python collects
+                traceback.clear_frames(error.__traceback__)
+                error = error.__context__
             gc.collect()
     return result
 
 
-def left_over(name: str, before: set[int]) -> list[psutil.Process]:
-    """Processes of this test that still run: its children, and what carries its mark."""
+def left_over(mark: str, before: set[int]) -> list[psutil.Process]:
+    """Processes that still run: children that were not there before, and what carries the mark."""
     children = psutil.Process().children()
     found = {p.pid: p for p in children if p.pid not in before}
     for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get(MARK) == name:
+        if (process.info["environ"] or {}).get(MARK) == mark:
             found[process.pid] = process
     return [p for p in found.values() if _runs(p)]
 
@@ -59,20 +64,37 @@ def _command(process: psutil.Process) -> str:
         return "gone by now"
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Torn down after all other fixtures of a test: what is still there is a leak, is ended and told of."""
-    name = f"{os.getpid()} {request.node.nodeid}"
+@contextmanager
+def _watched(name: str) -> Iterator[None]:
+    """What starts within the block has to end within it."""
+    outer = os.environ.get(MARK)
     before = {p.pid for p in psutil.Process().children()}
-    os.environ[MARK] = name
+    mark = os.environ[MARK] = f"{os.getpid()} {name}"
     yield
-    del os.environ[MARK]
-    request.node.funcargs.clear()
+    if outer is None:
+        del os.environ[MARK]
+    else:
+        os.environ[MARK] = outer
     gc.collect()  # what warns when it is collected warns here
-    left = left_over(name, before)
+    left = left_over(mark, before)
     told = [f"{p.pid}: {_command(p)}" for p in left]
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left)
-    assert not told, f"processes of this test still ran after it: {told}"
+    assert not told, f"processes of {name} still ran after it: {told}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_of_the_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Torn down after the module's other fixtures."""
+    with _watched(request.node.nodeid):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest, nothing_is_left_of_the_module: None) -> Iterator[None]:
+    """Torn down after all other fixtures of a test: what is still there is a leak, is ended and told of."""
+    with _watched(request.node.nodeid):
+        yield
+        request.node.funcargs.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -33,11 +34,21 @@ def cmm(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
+@pytest.fixture(scope="module")
+def once_imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two days of IF, and the catalog that they were imported into."""
+    folder = tmp_path_factory.mktemp("imported")
+    ctp_day(folder / "day1.csv", 1200)
+    ctp_day(folder / "day2.csv", 1200, day="20210105")
+    with contextlib.chdir(folder):
+        assert cmm("import", "day1.csv", "day2.csv").exit_code == 0
+    return folder
+
+
 @pytest.fixture
-def imported(home: Path) -> Path:
-    ctp_day(home / "day1.csv", 1200)
-    ctp_day(home / "day2.csv", 1200, day="20210105")
-    assert cmm("import", home / "day1.csv", home / "day2.csv").exit_code == 0
+def imported(home: Path, once_imported: Path) -> Path:
+    """A copy of them, to do with as a test likes."""
+    shutil.copytree(once_imported, home, dirs_exist_ok=True)
     return home
 
 

@@ -55,16 +55,35 @@ def test_process_that_was_waited_for():
 """
 
 
+OF_A_MODULE = """
+import subprocess, sys
+import pytest
+from pathlib import Path
+
+@pytest.fixture(scope="module")
+def server():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+    Path("server").write_text(str(process.pid))
+    process.returncode = 0
+
+def test_one(server):
+    pass
+
+def test_last(server):
+    pass
+"""
+
+
 def test_leaks_fail_the_test_that_leaked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytester.makepyfile(LEAKY)
+    pytester.makepyfile(test_leaky=LEAKY, test_module=OF_A_MODULE)
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     result = pytester.runpytest_subprocess("-p", "tests.leaks", "-p", "no:cacheprovider", "-v", "-n", "0")
     said = result.stdout.str()
-    result.assert_outcomes(passed=8, failed=1, errors=3)
-    for name in ("test_child", "test_grandchild_in_a_session_of_its_own", "test_socket_in_a_cycle"):
+    result.assert_outcomes(passed=10, failed=1, errors=4)
+    for name in ("test_child", "test_grandchild_in_a_session_of_its_own", "test_socket_in_a_cycle", "test_last"):
         assert f"::{name} ERROR" in said
-    assert said.count("processes of this test still ran after it") >= 2
+    assert said.count("still ran after it") >= 3
     assert "unclosed <socket" in said
-    pids = [int((pytester.path / name).read_text()) for name in ("child", "grandchild")]
+    pids = [int((pytester.path / name).read_text()) for name in ("child", "grandchild", "server")]
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)

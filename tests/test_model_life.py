@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from models.ensemble import artifact
 from models.ensemble.drift import Comparison, DriftConfig, FeatureRange, Paired
 from models.ensemble.predictor import run_graph
 from models.errors import ModelError
+from tests.replays import Standstill
 from tests.traders import HUNG_S, PatientTry
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.queues import QueueConfig
@@ -233,15 +233,24 @@ def test_two_people_do_not_ask_at_once(tmp_path: Path) -> None:
 # ── in a paper run ────────────────────────────────────────────────────────────────────────────
 
 
-def asks(folder: Path, *steps: tuple[float, Request]) -> Callable[[dt.date, float], None]:
-    """Leaves requests at shares of a run."""
-    left = list(steps)
+class Asks:
+    """Leaves requests at shares of a run, which stands still until they are answered."""
 
-    def progress(_: dt.date, share: float) -> None:
-        if left and share > left[0][0]:
-            lineup.ask(folder, left.pop(0)[1])
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, *steps: tuple[float, Request]) -> None:
+        self.answers: list[Answer] = []
+        self._folder, self._left, self._still = folder, list(steps), Standstill(monkeypatch)
 
-    return progress
+    def __call__(self, _: dt.date, share: float) -> None:
+        if self._left and share > self._left[0][0]:
+            request = self._left.pop(0)[1]
+            lineup.ask(self._folder, request)
+            self._still.until = lambda: self._is_answered(request)
+
+    def _is_answered(self, request: Request) -> bool:
+        found = lineup.answered(self._folder, request.id)
+        if found is not None:
+            self.answers.append(found)
+        return found is not None
 
 
 def settings(sockets: Path, drift: DriftConfig | None = None) -> Config:
@@ -251,14 +260,17 @@ def settings(sockets: Path, drift: DriftConfig | None = None) -> Config:
 
 
 @pytest.mark.xdist_group("live")
-def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An artifact of equal forecasts takes over in mid-run: action by action it is as if nothing had happened."""
     new, folder = variant(tmp_path / "new"), tmp_path / "run"
     folder.mkdir()
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
     there = run_day(*brief, plan)
-    steps = asks(
-        folder, (0.2, Request("1", "shadow", new, False, "")), (0.6, Request("2", "promote", None, True, "a test"))
+    steps = Asks(
+        monkeypatch,
+        folder,
+        (0.2, Request("1", "shadow", new, False, "")),
+        (0.6, Request("2", "promote", None, True, "a test")),
     )
     here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
     np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
@@ -291,13 +303,15 @@ def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path) -
 
 @pytest.mark.xdist_group("live")
 def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
-    sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, folder = variant(tmp_path / "bad", flipped=True, narrow=True), tmp_path / "run"
     folder.mkdir()
     drift = DriftConfig(window_s=400.0, sigmas=0.5)
     plan = Plan(settings(tmp_path, drift), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    replay_day(*sim, plan, 0.0, folder / "j.jsonl", asks(folder, (0.1, Request("1", "shadow", bad, False, ""))))
+    replay_day(
+        *sim, plan, 0.0, folder / "j.jsonl", Asks(monkeypatch, folder, (0.1, Request("1", "shadow", bad, False, "")))
+    )
     known = lineup.last_trial(folder)
     assert known is not None
     assert known.mid.outcomes > lineup.LEAST_OUTCOMES
@@ -314,27 +328,23 @@ def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
 
 
 @pytest.mark.xdist_group("live")
-def test_requests_that_cannot_be_met_leave_the_run_alone(brief: tuple[Catalog, Day], tmp_path: Path) -> None:
+def test_requests_that_cannot_be_met_leave_the_run_alone(
+    brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, broken = tmp_path / "run", variant(tmp_path / "broken")
     folder.mkdir()
     (Path(broken.path) / artifact.GRAPH).write_bytes(b"no graph")
     (folder / lineup.REQUEST).write_text(json.dumps({"id": "0", "action": "promote"}))  # of a time before
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    steps = asks(
-        folder, (0.2, Request("1", "shadow", broken, False, "")), (0.5, Request("2", "rollback", None, True, ""))
+    steps = Asks(
+        monkeypatch,
+        folder,
+        (0.2, Request("1", "shadow", broken, False, "")),
+        (0.5, Request("2", "rollback", None, True, "")),
     )
-    heard: dict[str, Answer] = {}
-
-    def progress(day: dt.date, share: float) -> None:
-        steps(day, share)
-        for one in ("1", "2"):
-            found = lineup.answered(folder, one)
-            if found is not None:
-                heard[one] = found
-
-    here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", progress)
+    here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
     assert here.tape.actions == run_day(*brief, plan).tape.actions
-    assert [(a.done, a.text.rsplit(": ", 1)[-1]) for a in heard.values()] == [
+    assert [(a.done, a.text.rsplit(": ", 1)[-1]) for a in steps.answers] == [
         (False, "missing or changed since the artifact was written; restore it or train again"),
         (False, "there is nothing to go back to"),
     ]
@@ -348,13 +358,21 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(brief: tuple[Catalog, D
     ("seen", "verdict", "market"), [("2020-03-01", "not told apart", "sim"), ("2020-03-02", "in-sample", "brief")]
 )
 def test_a_comparison_on_days_of_training_is_none(
-    request: pytest.FixtureRequest, tmp_path: Path, seen: str, verdict: str, market: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    seen: str,
+    verdict: str,
+    market: str,
 ) -> None:
     new, folder = variant(tmp_path / "new", seen=seen), tmp_path / "run"
     folder.mkdir()
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
-    steps = asks(
-        folder, (0.05, Request("1", "shadow", new, False, "")), (0.9, Request("2", "promote", None, False, ""))
+    steps = Asks(
+        monkeypatch,
+        folder,
+        (0.05, Request("1", "shadow", new, False, "")),
+        (0.9, Request("2", "promote", None, False, "")),
     )
     replay_day(*request.getfixturevalue(market), plan, 0.0, folder / "journal.jsonl", steps)
     known, answer = lineup.last_trial(folder), lineup.answered(folder, "2")
@@ -378,7 +396,7 @@ def test_a_shadow_that_fails_ends_alone(
         raise RuntimeError("as asked to")
 
     monkeypatch.setattr("engine.live.deployment.model_manager.Shadow.forecast", fails)
-    steps = asks(folder, (0.2, Request("1", "shadow", new, False, "")))
+    steps = Asks(monkeypatch, folder, (0.2, Request("1", "shadow", new, False, "")))
     here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
     assert here.tape.actions == there.tape.actions
     assert capsys.readouterr().err.count(f"ALARM shadow: QR.SIM: {new.hash} failed: RuntimeError: as asked to") == 1
