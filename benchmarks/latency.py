@@ -82,7 +82,7 @@ def main(seconds: float = 900.0) -> None:
         for action in actions:  # as if the venue took everything at once
             if action.kind == Kind.PLACE:
                 key += 1
-                orders.sent(key, action.side, action.price, action.size, False)
+                orders.sent(key, action.side, action.price, action.size)
                 orders.accepted(key)
             elif action.kind == Kind.CANCEL:
                 orders.gone(books[action.side][action.order].key)

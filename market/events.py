@@ -8,6 +8,7 @@ nothing earlier. Where a recording has no arrival times, both are the exchange's
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 import msgspec
@@ -84,3 +85,6 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 type Event = BookUpdate | OrderUpdate | Trade
+
+type OrderKey = Hashable
+"""What tells one order of ours from another: whoever sends orders chooses it."""

@@ -42,6 +42,9 @@ _AGGRESSORS = {BUY: AggressorSide.BUY, SELL: AggressorSide.SELL, NO_AGGRESSOR: A
 _INDEX_VENUES = frozenset({"CFFEX", "GLBX", "SGX", "SIM"})
 
 
+type NautilusInstrument = CryptoPerpetual | CurrencyPair | Equity | FuturesContract
+
+
 class Instrument:
     """One contract as everybody needs it who meets Nautilus: its id, its units, the depth that its feed shows.
 
@@ -179,7 +182,7 @@ def batches(deltas: Sequence[OrderBookDelta]) -> list[OrderBookDeltas]:
     return whole
 
 
-def nautilus_instrument(contract: Contract, near: dt.date) -> Any:
+def nautilus_instrument(contract: Contract, near: dt.date) -> NautilusInstrument:
     """The contract as a Nautilus instrument; `near` dates the recording (decade of an expiry code)."""
     terms, units = contract.terms, Instrument(contract)
     ids = (InstrumentId.from_str(contract.id), Symbol(contract.symbol))

@@ -116,7 +116,9 @@ class OrderManager:
         self._counts[f"action_{action.kind.name.lower()}"] += 1
         if action.kind == Kind.PLACE:
             key = self._gateway.submit(action.side, action.price, action.size)
-            self.working.sent(key, action.side, action.price, action.size, self._is_beyond_depth(action), now_ns)
+            self.working.sent(
+                key, action.side, action.price, action.size, beyond_depth=self._is_beyond_depth(action), now_ns=now_ns
+            )
         elif order is not None and action.kind == Kind.AMEND:
             order.state, order.since_ns = State.CHANGING, now_ns
             self._gateway.amend(order.key, order.filled + action.size)

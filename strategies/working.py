@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 import msgspec
+from nautilus_trader.model import ClientOrderId
 
 from market.events import BID
 from strategies.limits import Exposure
@@ -27,7 +27,7 @@ class Order(msgspec.Struct):
     """One working order by its client id; `beyond_depth` when it was placed where the feed shows no queue. `since_ns`
     is when it was last sent, amended or cancelled by us."""
 
-    key: Any
+    key: ClientOrderId
     side: int
     price: int
     left: int
@@ -41,13 +41,13 @@ class WorkingOrders:
     """Orders by key with running totals; every event is taken at most once and in any order."""
 
     def __init__(self) -> None:
-        self._orders: dict[Any, Order] = {}
+        self._orders: dict[ClientOrderId, Order] = {}
         self.exposure = Exposure()
 
     def __len__(self) -> int:
         return len(self._orders)
 
-    def get(self, key: Any) -> Order | None:
+    def get(self, key: ClientOrderId) -> Order | None:
         return self._orders.get(key)
 
     def all(self) -> list[Order]:
@@ -65,17 +65,19 @@ class WorkingOrders:
         """Orders that wait for the venue's word since before a time: what became of them is unknown."""
         return [o for o in self._orders.values() if o.state != State.RESTING and o.since_ns < before_ns]
 
-    def sent(self, key: Any, side: int, price: int, size: int, beyond_depth: bool, now_ns: int = 0) -> None:
+    def sent(
+        self, key: ClientOrderId, side: int, price: int, size: int, *, beyond_depth: bool = False, now_ns: int = 0
+    ) -> None:
         self._orders[key] = Order(key, side, price, size, State.SENT, beyond_depth, now_ns)
         self.exposure.orders += 1
         self._shift(side, size)
 
-    def accepted(self, key: Any) -> None:
+    def accepted(self, key: ClientOrderId) -> None:
         order = self._orders.get(key)
         if order is not None and order.state == State.SENT:
             order.state = State.RESTING
 
-    def resized(self, key: Any, left: int) -> None:
+    def resized(self, key: ClientOrderId, left: int) -> None:
         """The venue says how much is left after an amendment (or its refusal)."""
         order = self._orders.get(key)
         if order is not None:
@@ -86,7 +88,7 @@ class WorkingOrders:
             if left <= 0:
                 self.gone(key)
 
-    def filled(self, key: Any, size: int) -> Order | None:
+    def filled(self, key: ClientOrderId, size: int) -> Order | None:
         """Count a fill into the position; the order is returned as it was placed."""
         order = self._orders.get(key)
         if order is None:
@@ -99,7 +101,7 @@ class WorkingOrders:
             self.gone(key)
         return order
 
-    def gone(self, key: Any) -> None:
+    def gone(self, key: ClientOrderId) -> None:
         """Cancelled, rejected, expired or filled: nothing of it can fill any more."""
         order = self._orders.pop(key, None)
         if order is not None:

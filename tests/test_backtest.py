@@ -190,10 +190,12 @@ def test_closing_today_costs_what_the_exchange_charges() -> None:
     contract = ContractTable().by_id("IF2101.CFFEX")
     schedule = FeeSchedule(contract, contract.terms.fees)
     notional = 26_000 * 60.0
-    assert schedule.charge(BID, 26_000, 2, True) == pytest.approx(2 * 2.3e-5 * notional)
-    assert schedule.charge(ASK, 26_000, 3, True) == pytest.approx((2 * 3.45e-4 + 1 * 2.3e-5) * notional)
+    assert schedule.charge(BID, 26_000, 2, is_maker=True) == pytest.approx(2 * 2.3e-5 * notional)
+    assert schedule.charge(ASK, 26_000, 3, is_maker=True) == pytest.approx((2 * 3.45e-4 + 1 * 2.3e-5) * notional)
     assert FeeSchedule(contract, contract.terms.fees).break_even_ticks(26_000) == pytest.approx(0.5 * 3.68e-4 * 26_000)
-    assert FeeSchedule(contract, Fees(maker=-2e-5)).charge(BID, 26_000, 1, True) == pytest.approx(-2e-5 * notional)
+    assert FeeSchedule(contract, Fees(maker=-2e-5)).charge(BID, 26_000, 1, is_maker=True) == pytest.approx(
+        -2e-5 * notional
+    )
 
 
 # ── datasets and the simulator ────────────────────────────────────────────────────────────────

@@ -176,7 +176,7 @@ def at_exchange(act: object, secret: str = "S") -> None:
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
         client = BybitAccountClient(
-            ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5
+            ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=60.0
         )
         try:
             await act(exchange, client)  # type: ignore[operator]

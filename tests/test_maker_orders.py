@@ -66,7 +66,7 @@ def test_an_order_on_its_way_is_not_gone_because_a_change_of_it_was_refused(
 ) -> None:
     """It may come to rest any moment: forgetting it would let the limits be broken."""
     m = maker()
-    m.orders.working.sent(KEY, BID, 100_000, 3, False)
+    m.orders.working.sent(KEY, BID, 100_000, 3)
     known(monkeypatch, is_open=False, is_closed=False)
     getattr(m, answer)(SimpleNamespace(client_order_id=KEY))
     assert (m.orders.working.exposure.buys, m.orders.working.exposure.orders) == (3, 1)
@@ -81,7 +81,7 @@ def test_an_order_on_its_way_is_not_gone_because_a_change_of_it_was_refused(
 
 def test_a_fill_that_comes_after_its_orders_end_counts_and_only_once() -> None:
     m = maker()
-    m.orders.working.sent(KEY, BID, 100_000, 3, False)
+    m.orders.working.sent(KEY, BID, 100_000, 3)
     m.on_order_canceled(SimpleNamespace(client_order_id=KEY))
     for trade_id in ("a", "a", "b"):
         m.on_order_filled(fill(trade_id))
@@ -104,7 +104,7 @@ def test_in_a_simulation_a_fill_of_an_unknown_order_is_a_fault(monkeypatch: pyte
 
 def test_commission_is_exact() -> None:
     m = maker()
-    m.orders.working.sent(KEY, BID, 100_000, 3, False)
+    m.orders.working.sent(KEY, BID, 100_000, 3)
     seen: list[OwnFill] = []
 
     class Watch(Observer):

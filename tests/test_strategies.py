@@ -189,7 +189,7 @@ def test_limits_hold_even_if_every_resting_order_fills_at_once(events: list[tupl
             wanted = [Action(Kind.PLACE, side, 100 - i if buy else 101 + i, size, -1) for i in range(1 + pick % 4)]
             for action in RiskChecks(config).admit(wanted, risk_of(orders.exposure, orders.standing()), 100.0)[0]:
                 key += 1
-                orders.sent(key, action.side, action.price, action.size, False)
+                orders.sent(key, action.side, action.price, action.size)
         elif live and kind == "fill":
             order = live[pick % len(live)]
             orders.filled(order.key, min(size, order.left))
@@ -212,7 +212,7 @@ def test_limits_refuse_prices_beyond_the_collar() -> None:
 
 def test_a_fill_that_arrives_after_its_cancel_was_sent_counts() -> None:
     orders = WorkingOrders()
-    orders.sent("a", BID, 100, 5, False)
+    orders.sent("a", BID, 100, 5)
     orders.accepted("a")
     orders.filled("a", 2)
     orders.resized("a", 1)

@@ -267,43 +267,45 @@ LOT = 26_000 * 60.0  # CNY a lot at 5,200 points
 def test_locking_opens_where_closing_today_costs_more() -> None:
     fees = IF.terms.fees
     lock = FeeSchedule(IF, fees, FeesConfig(lock=True))
-    assert lock.charge(BID, 26_000, 2, True) == pytest.approx(2 * 2.3e-5 * LOT)
-    assert lock.charge(ASK, 26_000, 3, True) == pytest.approx((2 * 3 * 2.3e-5 + 2.3e-5) * LOT)  # 2 locked, 1 opened
+    assert lock.charge(BID, 26_000, 2, is_maker=True) == pytest.approx(2 * 2.3e-5 * LOT)
+    assert lock.charge(ASK, 26_000, 3, is_maker=True) == pytest.approx(
+        (2 * 3 * 2.3e-5 + 2.3e-5) * LOT
+    )  # 2 locked, 1 opened
     assert lock.locked_lots == 2
     assert lock.break_even_ticks(26_000) == pytest.approx(0.5 * 4 * 2.3e-5 * 26_000)
     cheap = Fees(maker=1e-4, close_today=1e-4)
     assert FeeSchedule(IF, cheap, FeesConfig(lock=True)).break_even_ticks(26_000) == pytest.approx(1e-4 * 26_000)
     rebate = FeeSchedule(IF, Fees(maker=-2e-5), FeesConfig(lock=True))
-    rebate.charge(BID, 26_000, 1, True)
-    assert rebate.charge(ASK, 26_000, 1, True) == pytest.approx(-2e-5 * LOT)  # once, not for three legs
+    rebate.charge(BID, 26_000, 1, is_maker=True)
+    assert rebate.charge(ASK, 26_000, 1, is_maker=True) == pytest.approx(-2e-5 * LOT)  # once, not for three legs
     assert rebate.locked_lots == 0
     sim = ContractTable().by_id("QR.SIM")
     one_way = FeeSchedule(sim, fees, FeesConfig(lock=True))  # no exchange that keeps both sides
-    one_way.charge(BID, 1_000, 1, True)
-    one_way.charge(ASK, 1_000, 1, True)
+    one_way.charge(BID, 1_000, 1, is_maker=True)
+    one_way.charge(ASK, 1_000, 1, is_maker=True)
     assert one_way.locked_lots == 0
 
 
 def test_the_oldest_position_closes_first_unless_the_order_chooses() -> None:
     fees = Fees(maker=0.0, close=1e-4, close_today=0.0)  # closing today's is free, as in some products
     oldest = FeeSchedule(IF, fees, overnight=(2, 0))
-    oldest.charge(BID, 26_000, 2, True)
-    assert oldest.charge(ASK, 26_000, 3, True) == pytest.approx(2 * 1e-4 * LOT)
+    oldest.charge(BID, 26_000, 2, is_maker=True)
+    assert oldest.charge(ASK, 26_000, 3, is_maker=True) == pytest.approx(2 * 1e-4 * LOT)
     copper = ContractTable().by_id("cu2201.SHFE")
     chosen = FeeSchedule(copper, fees, overnight=(2, 0))
-    chosen.charge(BID, 7_000, 2, True)
-    assert chosen.charge(ASK, 7_000, 2, True) == 0.0
-    assert chosen.charge(ASK, 7_000, 1, True) == pytest.approx(1e-4 * 7_000 * 50)
+    chosen.charge(BID, 7_000, 2, is_maker=True)
+    assert chosen.charge(ASK, 7_000, 2, is_maker=True) == 0.0
+    assert chosen.charge(ASK, 7_000, 1, is_maker=True) == pytest.approx(1e-4 * 7_000 * 50)
 
 
 def test_volume_tiers_replace_the_rates() -> None:
     sim = ContractTable().by_id("QR.SIM")
     fees = Fees(maker=2e-4, taker=5e-4, tiers=[Tier(turnover=15_000, maker=1e-4, taker=4e-4)])
     schedule = FeeSchedule(sim, fees)
-    assert schedule.charge(BID, 1_000, 1, True) == pytest.approx(2e-4 * 10_000)
-    assert schedule.charge(BID, 1_000, 1, False) == pytest.approx(5e-4 * 10_000)
-    assert schedule.charge(BID, 1_000, 1, True) == pytest.approx(1e-4 * 10_000)
-    assert FeeSchedule(sim, fees, FeesConfig(turnover=2e4)).charge(BID, 1_000, 1, False) == pytest.approx(4.0)
+    assert schedule.charge(BID, 1_000, 1, is_maker=True) == pytest.approx(2e-4 * 10_000)
+    assert schedule.charge(BID, 1_000, 1, is_maker=False) == pytest.approx(5e-4 * 10_000)
+    assert schedule.charge(BID, 1_000, 1, is_maker=True) == pytest.approx(1e-4 * 10_000)
+    assert FeeSchedule(sim, fees, FeesConfig(turnover=2e4)).charge(BID, 1_000, 1, is_maker=False) == pytest.approx(4.0)
 
 
 def test_an_inverse_contract_earns_coin(tmp_path: Path) -> None:

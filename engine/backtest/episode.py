@@ -102,7 +102,7 @@ class Episode(msgspec.Struct, dict=True):
     def net_under(self, fees: Fees, config: FeesConfig | None = None) -> float:
         """Net PnL of the same fills under other fees: what they would have cost, not what they would have been."""
         schedule = FeeSchedule(self.contract, fees, config)
-        cost = sum(schedule.charge(f.side, f.price_ticks, f.lots, f.is_maker) for f in self.tape.fills)
+        cost = sum(schedule.charge(f.side, f.price_ticks, f.lots, is_maker=f.is_maker) for f in self.tape.fills)
         b = self.breakdown
         return b.spread_capture + b.drift - cost
 

@@ -179,7 +179,7 @@ def follow(
                 mids.append(0.5 * (bid + ask))
         for m, places in enumerate(reached):
             for place in places:
-                if matchers[m].claim(place.key):
+                if matchers[m].claim(place.key) and isinstance(place.key, int):
                     filled_ns[m, place.key] = now
         if progress is not None and count % 4096 == 0:
             progress(count / len(steps))

@@ -9,9 +9,12 @@ from typing import Any
 
 from nautilus_trader.live import DataClientConfig
 from nautilus_trader.live.clients import MarketDataClient
+from nautilus_trader.model import OrderBookDeltas, TradeTick
 
 from market.nautilus import batches, nautilus_instrument
 from venues.recordings.catalog import Catalog, Day
+
+type Update = OrderBookDeltas | TradeTick
 
 _SECOND = 1_000_000_000
 _TOO_LATE_S = 120.0  # something hangs; a slow machine does not
@@ -94,7 +97,7 @@ class Replay(MarketDataClient):
         catalog: Catalog,
         day: Day,
         clock_: ReplayClock,
-        market: Callable[[Any], None],
+        market: Callable[[Update], None],
         each_second: Callable[[int], None],
         settle: Callable[[], bool],
         taken: Callable[[], int],
@@ -114,16 +117,16 @@ class Replay(MarketDataClient):
     async def _disconnect(self) -> None:
         pass
 
-    async def _subscribe_book_deltas(self, command: Any) -> None:
+    async def _subscribe_book_deltas(self, command: object) -> None:
         self._begin()
 
-    async def _subscribe_trades(self, command: Any) -> None:
+    async def _subscribe_trades(self, command: object) -> None:
         self._begin()
 
-    async def _unsubscribe_book_deltas(self, command: Any) -> None:
+    async def _unsubscribe_book_deltas(self, command: object) -> None:
         pass
 
-    async def _unsubscribe_trades(self, command: Any) -> None:
+    async def _unsubscribe_trades(self, command: object) -> None:
         pass
 
     def _begin(self) -> None:
@@ -180,7 +183,7 @@ class Replay(MarketDataClient):
             if time.perf_counter() - since > _TOO_LATE_S:
                 raise RuntimeError(f"strategy and venue have not settled for {_TOO_LATE_S:g} s")
 
-    def _events(self) -> Iterator[Any]:
+    def _events(self) -> Iterator[Update]:
         for deltas, trades in self._catalog.chunks(self._day):
-            events: list[Any] = [*batches(deltas), *trades]
+            events: list[Update] = [*batches(deltas), *trades]
             yield from sorted(events, key=lambda event: event.ts_init)

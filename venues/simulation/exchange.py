@@ -13,7 +13,7 @@ import numpy as np
 from nautilus_trader.model import ClientOrderId, OrderBookDeltas, TradeTick
 from numpy.typing import NDArray
 
-from market.events import ASK, BID
+from market.events import ASK, BID, OrderKey
 from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
@@ -119,7 +119,7 @@ class SimulatedExchange:
             return self.matcher.on_trade(event.ts_init, event.ts_event, *self._decoder.trade(event))
         return self._on_deltas(event)
 
-    def claim(self, key: ClientOrderId) -> int:
+    def claim(self, key: OrderKey) -> int:
         """Lots that the last event gave an order; they count as filled from now on."""
         return self.matcher.claim(key) if self.matcher is not None else 0
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 from nautilus_trader.execution import FeeModel
-from nautilus_trader.model import Currency, Money, OrderSide
+from nautilus_trader.model import Currency, LimitOrder, Money, OrderSide, Price, Quantity
 
 from market.contracts import Contract, Fees
 from market.events import ASK, BID
-from market.nautilus import Instrument
+from market.nautilus import Instrument, NautilusInstrument
 
 type FeeScenario = Literal["exchange", "zero", "rebate"]
 SCENARIOS: tuple[FeeScenario, ...] = ("rebate", "zero", "exchange")
@@ -87,7 +87,7 @@ class FeeSchedule:
         """Lots held both long and short."""
         return min(sum(self._long), sum(self._short))
 
-    def charge(self, side: int, price_ticks: float, lots: int, is_maker: bool) -> float:
+    def charge(self, side: int, price_ticks: float, lots: int, *, is_maker: bool) -> float:
         """Cost of a fill in settlement currency, negative for a rebate."""
         own, other = (self._long, self._short) if side == BID else (self._short, self._long)
         value = self._contract.turnover(price_ticks)
@@ -158,7 +158,7 @@ class FeeSchedule:
 class ScheduledFees(FeeModel):  # type: ignore[misc]
     """The schedule as Nautilus' fee model; Nautilus asks once a fill, in order."""
 
-    def __new__(cls, *args: Any) -> ScheduledFees:
+    def __new__(cls, *args: object) -> ScheduledFees:
         model: ScheduledFees = super().__new__(cls)
         return model
 
@@ -167,8 +167,10 @@ class ScheduledFees(FeeModel):  # type: ignore[misc]
         self._currency = Currency.from_str(contract.terms.currency)
         self._instrument = Instrument(contract)
 
-    def get_commission(self, order: Any, fill_quantity: Any, fill_px: Any, instrument: Any) -> Money:
+    def get_commission(
+        self, order: LimitOrder, fill_quantity: Quantity, fill_px: Price, instrument: NautilusInstrument
+    ) -> Money:
         side = BID if order.side == OrderSide.BUY else ASK
         ticks = fill_px.raw / self._instrument.tick_raw  # Nautilus averages prices: not always a whole tick
-        cost = self.schedule.charge(side, ticks, self._instrument.lots(fill_quantity), order.is_post_only)
+        cost = self.schedule.charge(side, ticks, self._instrument.lots(fill_quantity), is_maker=order.is_post_only)
         return Money(cost, self._currency)

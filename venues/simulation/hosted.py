@@ -9,20 +9,21 @@ positions each time: that cost a third of the rate.)
 
 from __future__ import annotations
 
-from typing import Any
-
 from nautilus_trader.execution import FillModel
 from nautilus_trader.model import (
     BookOrder,
     BookType,
     ClientOrderId,
+    LimitOrder,
     OrderBook,
     OrderBookDeltas,
     OrderSide,
     Price,
+    Quantity,
     TradeTick,
 )
 
+from market.nautilus import NautilusInstrument
 from venues.gateway import DirectGateway, Send
 from venues.simulation.exchange import SimulatedExchange
 from venues.simulation.queues import QueuePosition
@@ -69,7 +70,7 @@ class SimulatedGateway(DirectGateway):
             f"arrive-{self._alerts}", at, lambda _: self._guarded(lambda: _run(batch))
         )
 
-    def _amend(self, key: ClientOrderId, quantity: Any) -> None:
+    def _amend(self, key: ClientOrderId, quantity: Quantity) -> None:
         if self._is_gone(key):
             return
         super()._amend(key, quantity)
@@ -169,7 +170,11 @@ class QueueFills(FillModel):
         return False
 
     def get_orderbook_for_fill_simulation(
-        self, instrument: Any, order: Any, best_bid: Price | None = None, best_ask: Price | None = None
+        self,
+        instrument: NautilusInstrument,
+        order: LimitOrder,
+        best_bid: Price | None = None,
+        best_ask: Price | None = None,
     ) -> OrderBook | None:
         if not order.is_post_only:
             return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from market.events import ASK, BID, BUY, SELL
+from market.events import ASK, BID, BUY, SELL, OrderKey
 from venues.simulation.queues import FOREVER, QueueModel, QueuePosition
 
 _CREDIT_NS = 1_000_000_000  # a shrink that has not come by then was offset by new orders
@@ -55,8 +55,8 @@ class Matcher:
         self._model, self._book = model, book
         self._snapshots, self._shared = snapshots, shared
         self._levels: tuple[dict[int, list[QueuePosition]], ...] = ({}, {}, {})  # by side, by price
-        self._places: dict[Any, QueuePosition] = {}
-        self._beyond_depth: dict[Any, QueuePosition] = {}
+        self._places: dict[OrderKey, QueuePosition] = {}
+        self._beyond_depth: dict[OrderKey, QueuePosition] = {}
         self._credited: list[QueuePosition] = []
         self._consumed: dict[tuple[int, int], int] = {}
         self._last_ns = self._event_ns = 0
@@ -64,13 +64,13 @@ class Matcher:
     def __len__(self) -> int:
         return len(self._places)
 
-    def get(self, key: Any) -> QueuePosition | None:
+    def get(self, key: OrderKey) -> QueuePosition | None:
         """A resting order's place."""
         return self._places.get(key)
 
     # ── our orders ────────────────────────────────────────────────────────────────────────────
 
-    def place(self, key: Any, side: int, price: int, lots: int, now_ns: int) -> QueuePosition:
+    def place(self, key: OrderKey, side: int, price: int, lots: int, now_ns: int) -> QueuePosition:
         """An order of ours arrives at the venue and rests."""
         place = QueuePosition(key, side, price, lots, now_ns, self._event_ns)
         if self._book.is_shown(side, price):
@@ -82,13 +82,13 @@ class Matcher:
         self._levels[side].setdefault(price, []).append(place)
         return place
 
-    def leave(self, key: Any, now_ns: int) -> None:
+    def leave(self, key: OrderKey, now_ns: int) -> None:
         """A cancel has arrived: no trade after this moment is ours."""
         place = self._places.get(key)
         if place is not None:
             place.until_ns = now_ns
 
-    def resize(self, key: Any, left: int) -> None:
+    def resize(self, key: OrderKey, left: int) -> None:
         """An amendment: fewer lots keep their place."""
         place = self._places.get(key)
         if place is not None:
@@ -96,7 +96,7 @@ class Matcher:
             if left <= 0:
                 self.remove(key)
 
-    def remove(self, key: Any) -> None:
+    def remove(self, key: OrderKey) -> None:
         """An order is gone: cancelled, filled or expired."""
         place = self._places.pop(key, None)
         if place is None:
@@ -107,7 +107,7 @@ class Matcher:
         if not level:
             del self._levels[place.side][place.price]
 
-    def claim(self, key: Any) -> int:
+    def claim(self, key: OrderKey) -> int:
         """Lots that the event at hand filled; they count as filled from now on."""
         place = self._places.get(key)
         if place is None or not place.fill:

@@ -7,18 +7,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from nautilus_trader.live import ExecutionClientConfig
+from nautilus_trader.live import CancelAllOrders, CancelOrder, ExecutionClientConfig, ModifyOrder, SubmitOrder
 from nautilus_trader.live.clients import ExecutionClient
 from nautilus_trader.model import (
     AccountBalance,
     AccountId,
     AccountType,
+    ClientOrderId,
     Currency,
+    FillReport,
+    LimitOrder,
     LiquiditySide,
     Money,
     OmsType,
     OrderBookDeltas,
     OrderSide,
+    OrderStatusReport,
+    PositionStatusReport,
     TradeId,
     TradeTick,
     Venue,
@@ -76,10 +81,10 @@ class PaperExchange(ExecutionClient):
         self._balance, self._now = balance, now
         self._currency = Currency.from_str(contract.terms.currency)
         self._is_paced = is_paced
-        self._due: deque[tuple[int, str, Any]] = deque()
-        self._ended: list[Any] = []  # cancels whose interval is over
-        self._open: dict[Any, Any] = {}
-        self._venue_ids: dict[Any, VenueOrderId] = {}
+        self._due: deque[tuple[int, SubmitOrder | ModifyOrder | CancelOrder]] = deque()
+        self._ended: list[ClientOrderId] = []  # cancels whose interval is over
+        self._open: dict[ClientOrderId, LimitOrder] = {}
+        self._venue_ids: dict[ClientOrderId, VenueOrderId] = {}
         self._accepted = self._trades = 0
         self.received = 0
         self.told = 0
@@ -99,13 +104,13 @@ class PaperExchange(ExecutionClient):
 
     # ── the market ────────────────────────────────────────────────────────────────────────────
 
-    def on_event(self, event: Any) -> None:
+    def on_event(self, event: TradeTick | OrderBookDeltas) -> None:
         """The market moves; what arrived before that is done first."""
         try:
             self._work_off(event.ts_init)
             for place in self._exchange.see(event):
                 lots = self._exchange.claim(place.key)
-                if lots:
+                if lots and isinstance(place.key, ClientOrderId):
                     self._fill(place.key, place.price, lots, event.ts_init)
             if not isinstance(event, TradeTick):  # a snapshot ends the interval that its trades came before
                 self._ended = self._exchange.end_interval()
@@ -130,42 +135,42 @@ class PaperExchange(ExecutionClient):
         for key in ended:
             self._cancelled(key, until_ns)
         while self._due and self._due[0][0] <= until_ns:
-            at, kind, command = self._due.popleft()
-            if kind == "submit":
+            at, command = self._due.popleft()
+            if isinstance(command, SubmitOrder):
                 self._take(command, at)
-            elif kind == "modify":
+            elif isinstance(command, ModifyOrder):
                 self._modify(command, at)
             else:
                 self._leave(command.client_order_id, at)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 
-    async def _submit_order(self, command: Any) -> None:
+    async def _submit_order(self, command: SubmitOrder) -> None:
         order = self._order(command.client_order_id)
         self.generate_order_submitted(order)
-        self._send("submit", command)
+        self._send(command)
 
-    async def _modify_order(self, command: Any) -> None:
-        self._send("modify", command)
+    async def _modify_order(self, command: ModifyOrder) -> None:
+        self._send(command)
 
-    async def _cancel_order(self, command: Any) -> None:
-        self._send("cancel", command)
+    async def _cancel_order(self, command: CancelOrder) -> None:
+        self._send(command)
 
-    async def _cancel_all_orders(self, command: Any) -> None:
+    async def _cancel_all_orders(self, command: CancelAllOrders) -> None:
         for key in list(self._open):
             self._cancelled(key, self._now())
 
-    def _order(self, key: Any) -> Any:
-        order = self.cache.order(key)
+    def _order(self, key: ClientOrderId) -> LimitOrder:
+        order: LimitOrder | None = self.cache.order(key)
         if order is None:
             raise RuntimeError(f"order {key} is not in the cache")
         return order
 
-    def _send(self, kind: str, command: Any) -> None:
+    def _send(self, command: SubmitOrder | ModifyOrder | CancelOrder) -> None:
         self.received += 1
-        self._due.append((self._exchange.arrival_ns(self._now()), kind, command))
+        self._due.append((self._exchange.arrival_ns(self._now()), command))
 
-    def _take(self, command: Any, at: int) -> None:
+    def _take(self, command: SubmitOrder, at: int) -> None:
         key = command.client_order_id
         order = self._order(key)
         side = BID if order.side == OrderSide.BUY else ASK
@@ -179,13 +184,15 @@ class PaperExchange(ExecutionClient):
         self._tell(self.generate_order_accepted, order, self._venue_ids[key], at)
         self._exchange.rest(key, side, price, self._units.lots(order.quantity), at)
 
-    def _modify(self, command: Any, at: int) -> None:
+    def _modify(self, command: ModifyOrder, at: int) -> None:
         key = command.client_order_id
         place = self._matcher.get(key)
         if key not in self._open or place is None:
             return  # it has filled: the fill says so
         order = self._order(key)
         done = self._units.lots(order.quantity) - place.left
+        if command.quantity is None:
+            return
         left = self._units.lots(command.quantity) - done
         if left <= 0:
             self._leave(key, at)
@@ -195,22 +202,22 @@ class PaperExchange(ExecutionClient):
             self.generate_order_updated, order, self._venue_ids[key], command.quantity, order.price, None, None, at
         )
 
-    def _leave(self, key: Any, at: int) -> None:
+    def _leave(self, key: ClientOrderId, at: int) -> None:
         if key not in self._open:
             return
         if self._exchange.cancel(key, at):
             self._cancelled(key, at)
 
-    def _cancelled(self, key: Any, at: int) -> None:
+    def _cancelled(self, key: ClientOrderId, at: int) -> None:
         if self._open.pop(key, None) is None:
             return
         self._exchange.remove(key)
         self._tell(self.generate_order_canceled, self._order(key), self._venue_ids.pop(key), at)
 
-    def _fill(self, key: Any, price: int, lots: int, at: int) -> None:
+    def _fill(self, key: ClientOrderId, price: int, lots: int, at: int) -> None:
         order = self._order(key)
         side = BID if order.side == OrderSide.BUY else ASK
-        commission = Money(self._exchange.fees.charge(side, price, lots, True), self._currency)
+        commission = Money(self._exchange.fees.charge(side, price, lots, is_maker=True), self._currency)
         self.ledger.on_fill(side, price, lots, commission.as_double())
         self._trades += 1
         venue_id = self._venue_ids[key]
@@ -223,35 +230,35 @@ class PaperExchange(ExecutionClient):
             self._currency, commission, LiquiditySide.MAKER, at,
         )  # fmt: skip
 
-    def _tell(self, generate: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, generate: Callable[..., None], *arguments: object) -> None:
         self.told += 1
         generate(*arguments)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────
 
-    async def _query_account(self, command: Any) -> None:
+    async def _query_account(self, command: object) -> None:
         pass
 
-    async def _query_order(self, command: Any) -> None:
+    async def _query_order(self, command: object) -> None:
         pass
 
-    async def _generate_order_status_report(self, command: Any) -> None:
+    async def _generate_order_status_report(self, command: object) -> None:
         return None
 
-    async def _generate_order_status_reports(self, command: Any) -> list[Any]:
+    async def _generate_order_status_reports(self, command: object) -> list[OrderStatusReport]:
         return []
 
-    async def _generate_fill_reports(self, command: Any) -> list[Any]:
+    async def _generate_fill_reports(self, command: object) -> list[FillReport]:
         return []
 
-    async def _generate_position_status_reports(self, command: Any) -> list[Any]:
+    async def _generate_position_status_reports(self, command: object) -> list[PositionStatusReport]:
         return []
 
 
 class PaperGateway(DirectGateway):
     """The direct way to a paper exchange on live data: the exchange sees each event before the maker does."""
 
-    def __init__(self, instrument: Instrument, market: Callable[[Any], None]) -> None:
+    def __init__(self, instrument: Instrument, market: Callable[[TradeTick | OrderBookDeltas], None]) -> None:
         super().__init__(instrument)
         self._market = market
 

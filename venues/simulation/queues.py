@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
+
+from market.events import OrderKey
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +96,7 @@ class QueuePosition:
         "until_ns",
     )  # fmt: skip
 
-    def __init__(self, key: Any, side: int, price: int, left: int, from_ns: int, seen_ns: int) -> None:
+    def __init__(self, key: OrderKey, side: int, price: int, left: int, from_ns: int, seen_ns: int) -> None:
         self.key, self.side, self.price, self.left = key, side, price, left
         self.from_ns, self.until_ns, self.seen_ns = from_ns, FOREVER, seen_ns
         self.ahead = self.credit = 0.0
