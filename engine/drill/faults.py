@@ -189,7 +189,7 @@ async def _artifact_changed(t: Try) -> None:
 async def _halt_command(t: Try) -> None:
     environment = {**os.environ, "CMM_BYBIT_KEY": KEY, "CMM_BYBIT_SECRET": SECRET}
     code = (
-        "import sys, msgspec, pathlib; from engine.config import Config; from engine.live.halt import halt; "
+        "import sys, msgspec, pathlib; from engine.config import Config; from engine.live.safety.halt import halt; "
         f"c = msgspec.json.decode(pathlib.Path({str(t.folder / 'config.json')!r}).read_bytes(), type=Config); "
         f"sys.exit(halt(c, {market.SYMBOL!r}, 'drill', False).exit)"
     )
