@@ -67,7 +67,7 @@ def verify_model(folder: Path) -> None:
             raise ModelError(f"{folder}: gives no finite forecast within its own training range; train it again")
     Calibration.load(folder / artifact.FUSION)
     files = ", ".join(sorted(manifest.files))
-    click.echo(f"{folder}: sound; hash {manifest.hash}; {files}; golden output given; {_TRIALS} random inputs finite")
+    click.echo(f"{folder}: sound; hash {manifest.hash}; {files}; output as expected; {_TRIALS} random inputs finite")
 
 
 def diff_models(one: Path, other: Path, as_json: bool) -> None:

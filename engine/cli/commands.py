@@ -298,7 +298,7 @@ def show_summary(summary: dict[str, Any]) -> None:
             console.stdout.print(note, markup=False)
     total = summary["total"]
     fees = ", ".join(f"{name} {console.number(result['epnl'])}" for name, result in total["by_fees"].items())
-    how = "traded anew" if all(r["requoted"] for r in total["by_fees"].values()) else "same fills"
+    how = "run again" if all(r["requoted"] for r in total["by_fees"].values()) else "same fills"
     if summary["sensitivity"] is not None:
         console.stdout.print(sensitivity_table(summary))
         console.stdout.print(summary["sensitivity"]["headline"], markup=False)

@@ -17,6 +17,7 @@ from engine.reports.report import write_report
 from engine.reports.summary import summarise
 from engine.runs import final_name, run_folder, write_json
 
+NO_RANKING = "The model was trained on this simulator, the baselines are not tuned for it: this is no ranking."
 BASELINES: tuple[QuoterName, ...] = ("liic", "glft")
 _DAYS = (dt.date(2020, 2, 6), dt.date(2020, 2, 7))
 _EARLIER_S = 600.0  # an earlier stretch of the market, on which the baselines fit their intensities
@@ -45,4 +46,5 @@ def run_demo(config: Config, minutes: float, seed: int) -> None:
             )
     title = f"simulated market, {minutes:g} minutes, {day.book_updates:,} book updates"
     console.stdout.print(comparison(title, {q: s["total"] for q, _, _, s in results}))
+    console.stdout.print(NO_RANKING)
     console.stdout.print(f"report {Path(final_name(run) / 'report.html').resolve()}", markup=False, soft_wrap=True)

@@ -124,7 +124,7 @@ def show(folder: Path, as_json: bool) -> None:
         return
     click.echo(f"shadow: {lineup.shadow.hash}, {lineup.shadow.path}")
     if trial is None:
-        click.echo("nothing is known of it yet")
+        click.echo("no comparison is known yet")
         return
     _show_trial(trial)
 

@@ -43,7 +43,7 @@ def at(config: Config, venue: str | None, base_url: str | None) -> Config:
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"--venue {venue}: live trading is proven at bybit only so far") from error
+        raise ConfigError(f"--venue {venue}: live trading is tested at bybit only so far") from error
 
 
 def paper_replay(config: Config, instrument: str, dates: str | None, speed: float, as_json: bool) -> None:
@@ -168,7 +168,7 @@ def show_report(report: Report) -> None:
     rows: list[list[Any]] = [
         ["reason", report.reason], ["orders resting", resting], ["position, lots", report.position],
         ["position at the venue", report.venue_position], ["fills in the store", report.fills],
-        ["of them learnt at the end", report.recovered], ["money in and out", report.flow],
+        ["of them found at the end", report.recovered], ["money in and out", report.flow],
         ["commissions", report.commissions], ["verified after, s", report.cancel_s], ["journal", report.journal],
     ]  # fmt: skip
     console.stdout.print(console.table(f"live run, exit code {report.exit}", ["", ""], rows))
@@ -185,7 +185,7 @@ def halt(config: Config, instrument: str | None, reason: str, clear: bool, close
         raise ConfigError("cmm halt: name the instrument whose orders are to be cancelled, --instrument …")
     done = halting.halt(config, instrument, reason or "no reason given", close_position)
     ran = "the trader was running" if done.was_running else "no trader was running"
-    rests = "UNKNOWN whether anything rests" if done.resting is None else f"{done.resting} orders rest"
+    rests = "UNKNOWN whether orders still rest" if done.resting is None else f"{done.resting} orders rest"
     click.echo(f"halted: {ran}; {rests}; position {done.position} lots; cancelled in {done.cancel_s:.1f} s")
     return done.exit
 
@@ -195,7 +195,7 @@ def watchdog(config: Config, instrument: str) -> None:
     from engine.live.safety.watchdog import stand_by
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(f"standing by at {Path(config.live.state).resolve()}")
+    click.echo(f"watching {Path(config.live.state).resolve()}")
     with suppress(KeyboardInterrupt):
         asyncio.run(stand_by(config, instrument))
 

@@ -51,14 +51,14 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cmm")
 def main() -> None:
-    """Cooperative market making: import recordings, train, backtest."""
+    """Market making: import recordings, train, backtest, trade on paper and live."""
 
 
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
-@click.option("--again", is_flag=True, help="Import anew what is there already (after a change of contract terms).")
-@click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
+@click.option("--again", is_flag=True, help="Import again what is there already (after a change of contract terms).")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
 @configured
 def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
     """Import recordings into the catalog."""
@@ -73,7 +73,7 @@ def import_(config: Config, files: tuple[Path, ...], format_name: str | None, ag
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @configured
 def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Show what a recording is worth: span, gaps, spread, rates, depth, trades; with plots."""
+    """Show the quality of a recording: time span, gaps, spread, update rate, depth, trades; with plots."""
     from engine.cli.inspect import inspect_instrument
 
     inspect_instrument(config, instrument, dates, as_json)
@@ -84,7 +84,7 @@ def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -
 @click.option("--dates", help="Days: a,b or a..b [all].")
 @configured
 def record(config: Config, instrument: str, dates: str | None) -> None:
-    """Record datasets (features and outcomes) through the engine's own callbacks."""
+    """Record training data: features, computed as when trading, and what happened after them."""
     from engine.cli.commands import record_datasets
 
     record_datasets(config, instrument, dates)
@@ -98,13 +98,13 @@ def record(config: Config, instrument: str, dates: str | None) -> None:
     "random, no-body.  [train.teacher.model]",
 )
 @click.option("--instrument", "instruments", multiple=True, help="Instrument to train on; several are allowed.")
-@click.option("--train", "train_dates", help="Days that teach: a,b or a..b.")
-@click.option("--valid", "valid_dates", help="Later days that choose epochs and judge the probe [cut off --train].")
-@click.option("--calibrate", "calibrate_dates", help="Later days that fit the fusion [cut off --train].")
-@click.option("--test", "test_dates", help="Later days, looked at once, for the model card.")
-@click.option("--folds", type=click.IntRange(min=1), default=1, help="Walk forward over --train; the last fold ships.")
+@click.option("--train", "train_dates", help="Training days: a,b or a..b.")
+@click.option("--valid", "valid_dates", help="Later days that choose epochs and judge the probe [end of --train].")
+@click.option("--calibrate", "calibrate_dates", help="Later days that fit the fusion of the students [end of --train].")
+@click.option("--test", "test_dates", help="Later days, used once, for the model card.")
+@click.option("--folds", type=click.IntRange(min=1), default=1, help="Walk forward over --train; keep the last fold.")
 @click.option("--groups", type=click.Choice(["thirds", "probe"]), help="Instead of train.probe.groups.")
-@click.option("--quick", is_flag=True, help="The whole chain on the simulated market, with few windows.")
+@click.option("--quick", is_flag=True, help="All stages on the simulated market, with few windows.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the artifact.")
 @configured
@@ -124,7 +124,7 @@ def train(
 ) -> None:
     """Distil a language model into an ensemble and write it as an artifact.
 
-    A killed training goes on where it was when the same command is given again.
+    The same command continues a training that was killed.
     """
     from engine.cli.training import Request, train_artifact
 
@@ -144,7 +144,7 @@ def probe(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--instrument", help="An instrument whose recordings name orders (L3).")
+@click.option("--instrument", help="An instrument whose recordings show each order (L3).")
 @click.option("--dates", help="Days: a,b or a..b [all].")
 @click.option("--simulated", type=click.FloatRange(min=5), metavar="MINUTES", help="Use a simulated market instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -152,7 +152,7 @@ def probe(folder: Path, as_json: bool) -> None:
 def calibrate(
     config: Config, instrument: str | None, dates: str | None, simulated: float | None, as_json: bool
 ) -> None:
-    """Hold queue models against true queues; fit the one that backtests use."""
+    """Compare queue models with true queues; fit the one that backtests use."""
     from engine.reports.calibration_page import run_calibrate
 
     run_calibrate(config, instrument, dates, simulated, as_json)
@@ -186,7 +186,7 @@ def models_show(folder: Path, as_json: bool) -> None:
 @models.command("verify")
 @click.argument("folder", metavar="ARTIFACT", type=click.Path(path_type=Path))
 def models_verify(folder: Path) -> None:
-    """Check hashes, feature spec, golden output and that the graph answers."""
+    """Check file hashes, feature specification and expected output, and that the graph answers."""
     from engine.cli.artifacts import verify_model
 
     verify_model(folder)
@@ -195,21 +195,21 @@ def models_verify(folder: Path) -> None:
 def placed[**P, R](command: Callable[P, R]) -> Callable[P, R]:
     """Options that name a trader."""
     folder = click.Path(path_type=Path, file_okay=False)
-    command = click.option("--paper", is_flag=True, help="The paper run that goes on.")(command)
+    command = click.option("--paper", is_flag=True, help="The running paper trader.")(command)
     return click.option("--state", type=folder, help="Folder of the trader [live.state].")(command)
 
 
 @models.command("shadow")
 @click.argument("artifact", required=False, type=click.Path(path_type=Path))
 @click.option("--drop", is_flag=True, help="End the shadow.")
-@click.option("--reason", default="", help="Kept in the line-up's history.")
+@click.option("--reason", default="", help="Kept in the history of changes.")
 @placed
 @click.option("--json", "as_json", is_flag=True)
 @configured
 def models_shadow(
     config: Config, artifact: Path | None, drop: bool, reason: str, state: Path | None, paper: bool, as_json: bool
 ) -> None:
-    """Let ARTIFACT forecast beside the one that trades, without orders; alone: show how they compare."""
+    """Let ARTIFACT forecast beside the one that trades, without orders; without ARTIFACT, compare the two."""
     from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
@@ -222,13 +222,13 @@ def models_shadow(
 
 
 @models.command("promote")
-@click.option("--anyway", is_flag=True, help="Whatever the comparison says.")
-@click.option("--reason", default="", help="Kept in the line-up's history.")
+@click.option("--anyway", is_flag=True, help="Even if the comparison is against it.")
+@click.option("--reason", default="", help="Kept in the history of changes.")
 @placed
 @click.option("--json", "as_json", is_flag=True)
 @configured
 def models_promote(config: Config, anyway: bool, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
-    """Let the artifact in the shadow trade, from the next update on; the other one runs in its shadow."""
+    """Let the artifact in the shadow trade from the next update on; the old one becomes the shadow."""
     from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
@@ -236,12 +236,12 @@ def models_promote(config: Config, anyway: bool, reason: str, state: Path | None
 
 
 @models.command("rollback")
-@click.option("--reason", default="", help="Kept in the line-up's history.")
+@click.option("--reason", default="", help="Kept in the history of changes.")
 @placed
 @click.option("--json", "as_json", is_flag=True)
 @configured
 def models_rollback(config: Config, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
-    """Let the artifact trade again that the last promotion replaced."""
+    """Let the artifact that the last promotion replaced trade again."""
     from engine.cli import deployment_commands as model_commands
 
     folder = model_commands.folder_of(config, state, paper)
@@ -278,7 +278,7 @@ def backtest(
     fees: str | None,
     as_json: bool,
 ) -> None:
-    """Trade recorded days and report."""
+    """Trade recorded days and write a report."""
     from engine.cli.commands import run_backtest
 
     changes: dict[str, Any] = {}
@@ -298,7 +298,7 @@ def backtest(
 @click.option("--seed", type=int, default=2026, show_default=True)
 @configured
 def demo(config: Config, minutes: float, seed: int) -> None:
-    """Simulate a market, backtest the shipped ensemble beside two baselines, write a report."""
+    """Simulate a market, backtest the shipped model and two untuned baselines, write a report."""
     from engine.cli.demo import run_demo
 
     run_demo(config, minutes, seed)
@@ -309,7 +309,7 @@ def demo(config: Config, minutes: float, seed: int) -> None:
 @click.option("--seed", type=int, default=2026, show_default=True)
 @configured
 def simulate(config: Config, minutes: float, seed: int) -> None:
-    """Put a day of a simulated market, QR.SIM, into the catalog: something to replay without a recording."""
+    """Add a day of a simulated market, QR.SIM, to the catalog, for those who have no recording."""
     from engine.cli.commands import simulate_recording
 
     simulate_recording(config, minutes, seed)
@@ -323,7 +323,7 @@ def simulate(config: Config, minutes: float, seed: int) -> None:
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="Times as fast as recorded; 0: as fast as it goes.",
+    help="Times as fast as recorded; 0: as fast as possible.",
 )
 @click.option("--venue", help="Trade on live public data: binance, bybit, okx, hyperliquid, kraken, deribit.")
 @click.option("--instrument", help="With --venue, e.g. BTCUSDT-LINEAR.BYBIT.")
@@ -361,7 +361,7 @@ def paper(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @configured
 def live(config: Config, instrument: str, venue: str | None, base_url: str | None, as_json: bool) -> None:
-    """Trade live. Exit codes: 2 refused, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
+    """Trade live. Exit codes: 2 not started, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
     from engine.cli import live_commands as commands
 
     sys.exit(commands.live(commands.at(config, venue, base_url), instrument, as_json))
@@ -371,7 +371,7 @@ def live(config: Config, instrument: str, venue: str | None, base_url: str | Non
 @click.option("--instrument", required=True, help="E.g. BTCUSDT-LINEAR.BYBIT.")
 @configured
 def watchdog(config: Config, instrument: str) -> None:
-    """Watch the traders of a state folder as a service of its own (live.watchdog: service)."""
+    """Run the watchdog of a state folder's traders as a service (live.watchdog: service)."""
     from engine.cli import live_commands as commands
 
     commands.watchdog(config, instrument)
@@ -379,7 +379,7 @@ def watchdog(config: Config, instrument: str) -> None:
 
 @main.command()
 @click.option("--instrument", help="Whose orders to cancel; not needed with --clear.")
-@click.option("--reason", default="", help="Why; kept with the latch.")
+@click.option("--reason", default="", help="Why; kept with the halt.")
 @click.option("--clear", is_flag=True, help="Let trading start again after a halt.")
 @click.option("--flatten", "close_position", is_flag=True, help="Close the position too (live.flatten.max_loss_bps).")
 @click.option("--base-url", help="Instead of live.base_url.")
@@ -387,7 +387,7 @@ def watchdog(config: Config, instrument: str) -> None:
 def halt(
     config: Config, instrument: str | None, reason: str, clear: bool, close_position: bool, base_url: str | None
 ) -> None:
-    """Stop a trader, running or dead: cancel everything, verify, and forbid a new start."""
+    """Stop a trader, running or dead: cancel all orders, verify, and prevent a new start."""
     from engine.cli import live_commands as commands
 
     sys.exit(commands.halt(commands.at(config, None, base_url), instrument, reason, clear, close_position))
@@ -395,8 +395,8 @@ def halt(
 
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one.")
-@click.option("--seed", type=int, default=2026, show_default=True, help="Of the simulated market.")
-@click.option("--replay", metavar="INSTRUMENT", help="Feed it a recording instead.")
+@click.option("--seed", type=int, default=2026, show_default=True, help="Seed of the simulated market.")
+@click.option("--replay", metavar="INSTRUMENT", help="Use a recording instead of the simulated market.")
 @click.option("--dates", help="Recorded days [the last one].")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--cash", type=click.FloatRange(min=0), default=100_000.0, show_default=True)
@@ -404,16 +404,16 @@ def halt(
 def exchange(
     config: Config, port: int, seed: int, replay: str | None, dates: str | None, speed: float, cash: float
 ) -> None:
-    """Run a loopback exchange that speaks Bybit's v5 protocol; its keys are printed."""
+    """Run an exchange on this machine that speaks Bybit's v5 protocol, and print its keys."""
     from engine.cli import live_commands as commands
 
     commands.exchange(config, port, seed, replay, dates, speed, cash)
 
 
 @main.command()
-@click.option("--faults", help="Some of them: a,b [all].")
-@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Of each fault.")
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="At once.")
+@click.option("--faults", help="Faults to try: a,b [all].")
+@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Tries of each fault.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Tries at the same time.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for logs, stores and journals of each try.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -421,7 +421,7 @@ def exchange(
 def drill(
     config: Config, faults: str | None, tries: int, jobs: int, seed: int, keep: Path | None, as_json: bool
 ) -> None:
-    """Let everything go wrong at a loopback exchange, and see whether the trader ends safe each time."""
+    """Cause one fault after another at a loopback exchange, and check that the trader ends safe each time."""
     from engine.cli import live_commands as commands
 
     sys.exit(commands.drill(config, faults, tries, jobs, seed, keep, as_json))
@@ -429,11 +429,11 @@ def drill(
 
 @main.command("replay-journal")
 @click.argument("journal", type=click.Path(path_type=Path))
-@click.option("--verify", is_flag=True, help="Decide each decision again and compare.")
-@click.option("--artifact", type=click.Path(path_type=Path), help="Where the artifact lies now.")
+@click.option("--verify", is_flag=True, help="Make each decision again and compare.")
+@click.option("--artifact", type=click.Path(path_type=Path), help="Folder of the artifact, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: bool) -> None:
-    """Show what a journal holds, or prove it decision by decision."""
+    """Show what a journal contains, or verify it decision by decision."""
     from engine.cli import live_commands as commands
 
     sys.exit(commands.replay_journal(journal, verify, artifact, as_json))

@@ -65,7 +65,7 @@ def run_calibrate(
         return
     rows = [[model, *(scores[key] for key, _ in _COLUMNS)] for model, scores in found.models.items()]
     phantoms = int(found.calibrated["phantoms"] or 0)
-    title = f"{name} · {', '.join(found.days)} · {phantoms:,} held-back phantom orders"
+    title = f"{name} · {', '.join(found.days)} · {phantoms:,} hypothetical orders"
     console.stdout.print(console.table(title, ["queue model", *(label for _, label in _COLUMNS)], rows))
     n, bias = found.n, found.bias
     console.stdout.print(
@@ -120,28 +120,28 @@ def _write_page(path: Path, found: Calibration, held: Phantoms, config: Config) 
         page.section(
             "Queue models against the truth",
             page.table(["model", *(label for _, label in _COLUMNS)], rows),
-            f"<p class=note>Phantom orders of one lot joined the back of one of the {c.levels} best levels of a side "
-            f"and were followed for {c.horizon_s:g} s; markout after {c.markout_s:g} s. Truth: orders by id. Biases "
+            f"<p class=note>Hypothetical one-lot orders joined the back of one of the {c.levels} best levels of a side "
+            f"and were followed for {c.horizon_s:g} s; markout after {c.markout_s:g} s. Truth: order ids. Biases "
             f"are model minus truth, queue errors at {', '.join(f'{age * c.horizon_s:g}' for age in AGES)} s.</p>",
             page.table(["95% interval of", "fill rate bias ≥", "≤", "markout bias ≥", "≤"], intervals),
             f"<p class=note>Blocks of {c.block_s:g} s resampled {c.draws} times.</p>",
         ),
         page.section(
-            "Queue before us",
+            "Queue ahead of us",
             page.figure(_reliability(held)),
-            "<p class=note>Share of the first queue that a model believes to be before the order, in ten equal groups, "
-            "against the share that truly was. On the diagonal is right; below it the model is too pessimistic.</p>",
+            "<p class=note>Share of the first queue that a model believes is ahead of it, in ten equal groups, "
+            "against the share that truly was. The diagonal is correct; below it the model is too pessimistic.</p>",
         ),
         page.section(
             "Time to fill",
             page.figure(_survival(held, c.horizon_s)),
-            "<p class=note>Share of the phantoms filled within a time.</p>",
+            "<p class=note>Share of the hypothetical orders filled within a time.</p>",
         ),
     ]
     n, bias = found.n, found.bias
     sub = (
         f"{', '.join(found.days)} · calibrated n = {n.value:.3f} [{n.low:.3f}, {n.high:.3f}], bias = {bias.value:.3f} "
-        f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} held-back phantoms"
+        f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} hypothetical orders"
     )
     page.write(path, f"{found.instrument} · queue models", sub, sections)
 

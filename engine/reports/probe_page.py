@@ -139,7 +139,7 @@ def _separation_section(sweep: list[dict[str, Any]]) -> str:
     lines = page.chart(320, "strength of the decoupling", "")
     for key, name in _SEPARATION.items():
         lines.add_trace(go.Scatter(x=x, y=[s[key] for s in swept], name=name))
-    note = "<p class=note>Students of this sweep were trained for a few epochs only. CKA: 1 where two students hold the same.</p>"
+    note = "<p class=note>Students of this sweep were trained for a few epochs only. CKA is 1 where two students contain the same information.</p>"
     return page.section("Separation of the students", page.figure(lines), note)
 
 

@@ -22,6 +22,10 @@ from venues.simulation.fees import SCENARIOS
 type Runs = Sequence[tuple[str, Sequence[Episode]]]
 
 _POINTS = 6_000
+_NO_RANKING = (
+    "<p class=note>Each quoter runs on its settings in the configuration; none was tuned for this market. "
+    "This is no ranking.</p>"
+)
 _WINDOW_NS = 5 * 60 * 10**9
 _BREAK_NS = 5 * 60 * 10**9
 _MARKOUTS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -49,11 +53,11 @@ def write_report(
     summaries = [summary, *others]
     sections = [
         _kpis(summary),
-        page.section("Results", _metric_table(summaries)),
+        page.section("Results", _metric_table(summaries), _NO_RANKING if others else ""),
         page.section("Profit and loss", page.figure(_equity(runs)), _pnl_table(summaries)),
         page.section("Inventory", page.figure(_inventory(runs))),
         page.section(
-            "Quotes against the book",
+            "Quotes and the book",
             page.figure(_quotes(episodes)),
             "<p class=note>The five minutes with the most fills. Drag to zoom, double-click to reset.</p>",
         ),
@@ -70,8 +74,8 @@ def write_report(
             page.section(
                 "Forecast calibration",
                 page.figure(calibration),
-                "<p class=note>Forecasts in twenty equal groups against what happened; bars are two standard errors, taking "
-                "overlapping horizons for one. On the diagonal is calibrated.</p>",
+                "<p class=note>Twenty equal groups of forecasts and what happened on average; bars are two standard errors, "
+                "overlapping horizons counted once. Calibrated forecasts lie on the diagonal.</p>",
             )
         )
     if summary["sensitivity"] is not None:
@@ -133,7 +137,7 @@ def _pnl_table(summaries: Sequence[dict[str, Any]]) -> str:
     return (
         "<p class=note>net = spread capture + drift − fees + rebates + unexplained</p>"
         + page.table(["", "net", "spread capture", "drift", "fees", "rebates", "unexplained"], rows)
-        + f"<p class=note>At three fee settings ({'traded anew under each' if anew else 'the same fills priced anew'}):</p>"
+        + f"<p class=note>At three fee settings ({'run again under each' if anew else 'other fees on the same fills'}):</p>"
         + page.table(["", *(f"{name}: {labels[key]}" for name, key in columns)], fees)
     )
 
@@ -163,12 +167,12 @@ def _sensitivity(summary: dict[str, Any]) -> str:
         for latency in LATENCIES
     ]
     header = [f"EPnL, {summary['currency']}", *(f"{fees} fees" for fees in SCENARIOS)]
-    anew = "traded anew in each cell" if table["mode"] == "full" else "traded anew for each queue and latency"
+    anew = "run again for each cell" if table["mode"] == "full" else "run again for each queue and latency"
     words = (
         f"<p class=note>{anew}; low latency {table['latency_low_ms']:g} ms, high {table['latency_high_ms']:g} ms, measured "
-        "as configured. Optimistic: every cancel stood before us; pessimistic: behind us.</p>"
+        "means as configured. Optimistic: each cancelled lot was ahead of us; pessimistic: behind us.</p>"
     )
-    title = "Does the result hang on assumptions?"
+    title = "Does the result depend on assumptions?"
     made = page.section(title, f"<p><b>{html.escape(table['headline'])}</b></p>", page.table(header, rows), words)
     return made.replace("<section>", "<section class=warn>", 1) if table["turns_sign"] else made
 
@@ -179,18 +183,18 @@ def _honesty(summary: dict[str, Any]) -> str:
     through, crossed = (total["counts"].get(name, 0) for name in ("filled_through", "filled_crossed"))
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in summary["notes"])
     unseen = (
-        f"{100 * share:.1f}% of the filled lots came from orders placed at prices where this recording shows no queue. "
-        "They stand behind all that is shown when their price comes into view; who came before that is unknown."
+        f"{100 * share:.1f}% of the filled lots came from orders outside the depth that the recording shows. "
+        "When such a price comes into view, our order stands behind all that is shown; the true queue is unknown."
         if share
-        else "No fill came from a price where the recording shows no queue."
+        else "No fill came from an order outside the depth that the recording shows."
     )
     return page.section(
         "What this cannot tell",
         f"<ul><li>{unseen}</li>"
         f"<li>{through:,} lots were filled by trades beyond our price and {crossed:,} by books that crossed it: the market had "
         "moved through us.</li>"
-        "<li>Our orders move nobody: no impact, no reaction, no hidden liquidity.</li>"
-        "<li>Queue places are estimated from level sizes: who cancels, those before or behind us, is not in the data.</li>"
+        "<li>Not simulated: market impact, reactions to our quotes, hidden liquidity.</li>"
+        "<li>Queue positions are estimated from level sizes: the data do not say whether a cancel was ahead of us or behind.</li>"
         "<li>On snapshot feeds trades are spread evenly over the time between two snapshots.</li>"
         f"{notes}</ul>",
     ).replace("<section>", "<section class=warn>", 1)
@@ -296,7 +300,7 @@ def _quotes(episodes: Sequence[Episode]) -> go.Figure:
             y=[round(f.price_ticks * tick, 8) for f in fills],
             name="bought" if side == BID else "sold",
             mode="markers",
-            text=[f"{f.lots} lots{' (unseen queue)' if f.blind else ''}" for f in fills],
+            text=[f"{f.lots} lots{' (queue not visible)' if f.blind else ''}" for f in fills],
             marker={
                 "symbol": [f"{symbol}-open" if f.blind else symbol for f in fills],
                 "size": 9, "color": colour, "line": {"width": 1.5, "color": colour},
@@ -356,7 +360,7 @@ def _calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | N
     outcome = [float(y[g].mean()) for g in groups]
     independent = max(spans / len(groups), 1.0)  # horizons that do not overlap, a group
     errors = [2.0 * float(y[g].std()) / np.sqrt(independent) for g in groups]
-    figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "what happened, ticks")
+    figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "actual mid change, ticks")
     reach = max(abs(means[0]), abs(means[-1]))
     figure.add_scatter(
         x=[-reach, reach], y=[-reach, reach], mode="lines", name="calibrated", line={"color": page.GREY, "dash": "dot"}
