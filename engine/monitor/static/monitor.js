@@ -119,7 +119,7 @@ function show() {
  fact("paused", g.paused || "no"),
     fact("loss limits used", number(Math.max(100 * g.budget_used, 0), 0) + " %", g.budget_used > 0.8 ? "bad" : ""),
     fact("latch on disk", g.latch ? `${g.latch.reason}: ${g.latch.detail} (${g.latch.by})` : "none", g.latch ? "bad" : ""),
-    ...bound.map(([name, n]) => fact("refused by limit: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
+    ...bound.map(([name, n]) => fact("cut or refused: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
     ...pulls.map(([name, n]) => fact(name.replaceAll("_", " "), number(n, 0))),
     ...(t.resting === null ? [] : [fact("orders resting at the venue", number(t.resting, 0), t.resting ? "bad" : "good")]),
   ]);
@@ -294,7 +294,7 @@ function decision() {
     return row;
   }));
   fill($("j-actions"), [...d.actions.map(([kind, side, at, lots]) => el("li", `${ACTIONS[kind]} ${SIDES[side]} ${kind === 2 ? `at ${at}` : `${lots} at ${at}`}`)),
-    ...Object.entries(d.bound).map(([name, n]) => el("li", `refused or cut by limit: ${name.replaceAll("_", " ")} × ${n}`, {class: "warn"})), ...(d.actions.length ? [] : [el("li", "none: the wanted orders already rest")])]);
+    ...Object.entries(d.bound).map(([name, n]) => el("li", `cut or refused by limit: ${name.replaceAll("_", " ")} × ${n}`, {class: "warn"})), ...(d.actions.length ? [] : [el("li", "none: the wanted orders already rest")])]);
   const near = J.rows.slice(Math.max(0, J.at - J.first - 150), J.at - J.first + 150), x = near.map((r) => new Date(r.ts_ms));
   if (window.Plotly) Plotly.react("c-journal", [line(x, near.map((r) => (r.market[0] + r.market[1]) / 2), "mid", "--dim"), line(x, near.map((r) => r.ladder[0].length ? r.ladder[0][0][0] : null), "wanted bid", "--bid", "dot"), line(x, near.map((r) => r.ladder[1].length ? r.ladder[1][0][0] : null), "wanted ask", "--ask", "dot")],
     {...layout("ticks", {yaxis: {tickformat: ","}}), uirevision: null, shapes: [{type: "line", x0: new Date(d.ts_ms), x1: new Date(d.ts_ms), yref: "paper", y0: 0, y1: 1, line: {color: colour("--accent"), width: 1}}]}, OPTIONS);
