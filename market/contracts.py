@@ -197,7 +197,7 @@ class ContractTable:
         if found is None:
             raise DataError(
                 f"unknown instrument {instrument_id}: the contract table has no terms for it; "
-                "add a row (see venues/contracts.yaml) to a file named under `data.contracts`"
+                "add a row (see market/contracts.yaml) to a file named under `data.contracts`"
             )
         return found
 

@@ -106,7 +106,7 @@ def test_import_inspect_record_backtest(imported: Path) -> None:
     assert by_fees["exchange"] == pytest.approx(summary["total"]["epnl"], abs=1e-6)
     values = [c["epnl"] for c in table["cells"]]
     assert table["turns_sign"] == (min(values) < 0 < max(values))
-    assert ("sign of this result hangs" in table["headline"]) == table["turns_sign"]
+    assert ("sign of this result depends" in table["headline"]) == table["turns_sign"]
     assert len(summary["decision_ms"]) == 41
     drawn = ("venue.latency.decision.kind=measured", f"venue.latency.decision.file={summary['run']}")
     again = cmm("backtest", *INSTRUMENT, "--quoter", "foic", "--set", drawn[1], "--set", drawn[0], *ALONE)

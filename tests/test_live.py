@@ -350,7 +350,7 @@ def test_a_latch_forbids_the_start_and_halt_clears_it(tmp_path: Path, monkeypatc
         (["paper", "--venue", "nyse", "--instrument", BTC], "no adapter; known are binance, bybit, okx"),
         (["paper", "--venue", "okx", "--instrument", BTC], "venue okx trades instruments named ….OKX"),
         (["paper", "--venue", "bybit"], "name the instrument"),
-        (["live", "--instrument", BTC, "--venue", "okx"], "proven at bybit only"),
+        (["live", "--instrument", BTC, "--venue", "okx"], "tested at bybit only"),
         (["live", "--instrument", "X.BYBIT"], "unknown instrument X.BYBIT"),
         (["halt"], "name the instrument"),
         (["replay-journal", "nowhere.jsonl", "--verify"], "nowhere.jsonl: cannot be read"),

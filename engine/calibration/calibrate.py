@@ -90,7 +90,7 @@ def fit(cancels: Cancels, block_s: float, draws: int, seed: int) -> tuple[Estima
     """
     if len(cancels.weight) < _MIN_CANCELS or cancels.behind.all() or not cancels.behind.any():
         raise DataError(
-            f"only {len(cancels.weight)} cancels were seen at the phantoms' levels, {_MIN_CANCELS} of both kinds are "
+            f"only {len(cancels.weight)} cancels were seen at these orders' levels, {_MIN_CANCELS} of both kinds are "
             "needed: give more days, or raise calibrate.phantoms"
         )
     x = np.stack([np.log(cancels.sides[:, 1] / cancels.sides[:, 0]), np.ones(len(cancels.weight))], 1)
@@ -189,7 +189,7 @@ def calibrate(
     Returns
     -------
     tuple[Calibration, Phantoms]
-        What was found, and the held-back phantoms.
+        What was found, and the hypothetical orders.
 
     """
     total = 2 * len(days)
@@ -202,7 +202,7 @@ def calibrate(
         joined.append(part.joined)
     times = np.concatenate(joined)
     if not len(times):
-        raise DataError(f"{instrument}: no phantom order could be placed; the recording is too short or too thin")
+        raise DataError(f"{instrument}: no hypothetical order could be placed; the recording is too short or too thin")
     cut = int(np.quantile(times, config.fit_share))
     parts = [_before(cancels, cut) for cancels in watched]
     cancels = Cancels(

@@ -23,24 +23,29 @@ class _Traders(Collector):
         self._hub = hub
 
     def collect(self) -> Iterator[Metric]:
-        yield CounterMetricFamily("cmm_monitor_garbage", "Datagrams that were no frames.", value=self._hub.garbage)
+        yield CounterMetricFamily(
+            "cmm_monitor_garbage", "Datagrams that could not be read as reports.", value=self._hub.garbage
+        )
         rows = list(self._hub.newest().items())
         yield _gauge(
             "cmm_up",
-            "Whether the trader lives and is heard.",
+            "1 while the trader is alive and reports.",
             rows,
             lambda w: w.status not in ("dead", "silent", "stopped"),
         )
         yield _gauge(
-            "cmm_quoting", "Whether orders of it rest or are on their way.", rows, lambda w: bool(w.frame.orders)
+            "cmm_quoting",
+            "1 while the trader has orders at the venue or on their way.",
+            rows,
+            lambda w: bool(w.frame.orders),
         )
-        yield _gauge("cmm_halted", "Whether it was halted for good.", rows, lambda w: bool(w.frame.halted))
+        yield _gauge("cmm_halted", "1 while the trader is halted.", rows, lambda w: bool(w.frame.halted))
         yield _gauge("cmm_position_lots", "Net position.", rows, lambda w: w.frame.position)
         yield _gauge("cmm_working_orders", "Orders that may rest at the venue.", rows, lambda w: len(w.frame.orders))
         yield _gauge(
             "cmm_budget_used_ratio", "Share of the day's loss limits used.", rows, lambda w: w.frame.budget_used
         )
-        yield _gauge("cmm_frame_age_seconds", "Since the last frame.", rows, _age)
+        yield _gauge("cmm_frame_age_seconds", "Seconds since the last report.", rows, _age)
         yield _gauge(
             "cmm_confidence_ratio",
             "Agreement of the students on the mid change.",
@@ -49,12 +54,15 @@ class _Traders(Collector):
         )
         yield _gauge(
             "cmm_forecast_correlation",
-            "Forecast mid change with what happened.",
+            "Correlation of the forecast with the actual mid change.",
             rows,
             lambda w: w.skill().get("correlation", _UNKNOWN),
         )
         yield _gauge(
-            "cmm_forecast_bias_ticks", "Forecast minus happened, mean.", rows, lambda w: w.skill().get("bias", _UNKNOWN)
+            "cmm_forecast_bias_ticks",
+            "Mean of forecast minus actual mid change.",
+            rows,
+            lambda w: w.skill().get("bias", _UNKNOWN),
         )
         model = GaugeMetricFamily("cmm_model", "1 for the artifact that trades.", labels=[*_WHO, "artifact_hash"])
         for pair, watched in rows:
@@ -64,12 +72,12 @@ class _Traders(Collector):
         )
         shadow = GaugeMetricFamily(
             "cmm_shadow_outcomes",
-            "Forecasts of an artifact in the shadow that were held against what happened.",
+            "Forecasts of the artifact in the shadow whose outcome is known.",
             labels=[*_WHO, "artifact_hash"],
         )
         worse = GaugeMetricFamily(
             "cmm_shadow_excess_sigmas",
-            "Squared error of the shadow less that of the artifact that trades, in standard errors.",
+            "Squared error of the shadow minus that of the artifact that trades, in standard errors.",
             labels=[*_WHO, "artifact_hash"],
         )
         for pair, watched in rows:
@@ -81,20 +89,22 @@ class _Traders(Collector):
                 worse.add_metric([*pair, trial.shadow.hash], _UNKNOWN if trial.mid.z is None else trial.mid.z)
         pnl = GaugeMetricFamily(
             "cmm_pnl",
-            "Money since the start, by component; total = captured + inventory - fees.",
+            "PnL since the start, by component; total = captured (spread) + inventory - fees.",
             labels=[*_WHO, "currency", "component"],
         )
         actions = CounterMetricFamily("cmm_order_actions", "Order actions.", labels=[*_WHO, "kind"])
         bound = CounterMetricFamily(
-            "cmm_limit_bound", "Actions that a limit changed or kept back.", labels=[*_WHO, "limit"]
+            "cmm_limit_bound", "Order actions that a limit cut or refused.", labels=[*_WHO, "limit"]
         )
         events = CounterMetricFamily(
-            "cmm_events", "What else the maker counts: fills, rejects, pulls, model faults …", labels=[*_WHO, "event"]
+            "cmm_events", "Other events: fills, rejections, pulled quotes, model faults …", labels=[*_WHO, "event"]
         )
         alarms = CounterMetricFamily("cmm_alarms", "Alarms raised.", labels=[*_WHO, "kind"])
-        lost = CounterMetricFamily("cmm_frames_lost", "Frames that did not arrive.", labels=_WHO)
+        lost = CounterMetricFamily("cmm_frames_lost", "Reports that did not arrive.", labels=_WHO)
         times = HistogramMetricFamily(
-            "cmm_decision_seconds", "From book update to actions, of the decisions that frames carry.", labels=_WHO
+            "cmm_decision_seconds",
+            "Time from book update to order actions, of the decisions in the reports.",
+            labels=_WHO,
         )
         for (instrument, mode), watched in rows:
             who = [instrument, mode]

@@ -27,7 +27,7 @@ _MEASURES = (
     ("covered_s", "two-sided book, s"),
     ("depth", "levels shown (0: all)"),
     ("book_updates", "book updates"),
-    ("updates_per_s", "updates a second"),
+    ("updates_per_s", "updates per second"),
     ("touch_changes", "changes of the touch"),
     ("trades", "trades"),
     ("traded_lots", "traded lots"),
@@ -38,7 +38,7 @@ _MEASURES = (
     ("one_sided", "one-sided books"),
     ("spread_ticks_mean", "spread, ticks (time mean)"),
     ("touch_lots_mean", "size at the touch, lots"),
-    ("levels_mean", "levels a side"),
+    ("levels_mean", "levels per side"),
     ("mid_range_ticks", "range of mid, ticks"),
 )
 

@@ -204,7 +204,7 @@ def _warnings(day: Day, t: _Tally) -> list[str]:
     """What a user has to know before trusting a backtest on this day."""
     found = []
     if day.depth == 1:
-        found.append("level 1 only: an order away from the touch has no known queue, fills there flatter")
+        found.append("level 1 only: an order away from the touch has no known queue; its fills look too good")
     if not t.trades:
         found.append("no trades: resting orders fill only when the book crosses them")
     if t.crossed:

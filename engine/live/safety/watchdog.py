@@ -68,7 +68,7 @@ class Watchdog:
     def _lifeline(self, is_up: bool) -> None:
         if self._beat.lifeline and not is_up:
             self._lifeline_down = time.monotonic()
-            self._alarms.raise_("lost_stream", f"{self._contract.id}: the lifeline to the venue is down")
+            self._alarms.raise_("lost_stream", f"{self._contract.id}: the dead man's switch has lost its connection")
         self._beat.lifeline = is_up
 
     async def _watch(self) -> int:
@@ -222,9 +222,9 @@ async def _clear(client: AccountClient, alarms: Alarms, reason: str, instrument:
     alarms.raise_(reason, f"{instrument}: cancelling everything")
     wound = await cancel_everything(client, _RESCUE_S)
     if wound.resting != 0:
-        alarms.raise_("unsafe", f"{instrument}: could not verify that nothing rests at the venue")
+        alarms.raise_("unsafe", f"{instrument}: could not verify that no order rests at the venue")
         return 5
-    alarms.raise_("safe", f"{instrument}: nothing rests, after {wound.seconds:.1f} s")
+    alarms.raise_("safe", f"{instrument}: no order rests, after {wound.seconds:.1f} s")
     return 4
 
 

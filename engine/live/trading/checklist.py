@@ -173,4 +173,4 @@ async def check_account(config: Config, client: AccountClient, store: Store, is_
 def refusal(items: list[Item]) -> ConfigError | None:
     """The error that names all that does not hold."""
     broken = [f"{item.name}: {item.text}" for item in items if not item.holds]
-    return ConfigError(f"not fit to go live: {'; '.join(broken)}") if broken else None
+    return ConfigError(f"not ready to go live: {'; '.join(broken)}") if broken else None

@@ -89,16 +89,16 @@ function show() {
   const text = WORDS[t.status] + (t.why ? `: ${t.why}` : "");
   if (status.textContent !== text) status.textContent = text;
   status.className = "pill " + TONES[t.status];
-  const dead = t.status === "dead" ? `${a.instrument}: the trader has died (no frame for ${number(t.age_s, 1)} s, process ${a.pid} is gone)`
-    : t.status === "silent" ? `${a.instrument}: the trader is silent for ${number(t.age_s, 1)} s` : "";
+  const dead = t.status === "dead" ? `${a.instrument}: the trader has died (no report for ${number(t.age_s, 1)} s, process ${a.pid} is gone)`
+    : t.status === "silent" ? `${a.instrument}: the trader has not reported for ${number(t.age_s, 1)} s` : "";
   banner(dead);
   $("halt").disabled = ["dead", "stopped"].includes(t.status) && a.mode === "paper";
   fill($("kpis"), [
-    [`PnL, ${a.currency}`, number(p.total), p.total < 0], ["captured", number(p.captured), p.captured < 0], ["inventory", number(p.inventory), p.inventory < 0],
+    [`PnL, ${a.currency}`, number(p.total), p.total < 0], ["spread capture", number(p.captured), p.captured < 0], ["inventory PnL", number(p.inventory), p.inventory < 0],
     ["fees", number(p.fees)], ["position, lots", number(t.position, 0)], ["fills", number(t.counts.fills || 0, 0)],
     ["mid", t.bids.length && t.asks.length ? price((t.bids[0][0] + t.asks[0][0]) / 2, a.tick) : "–"], ["confidence", t.forecast ? number(t.forecast[3]) : "–"],
     ["regime", REGIMES[t.regime] ?? t.regime], ["sigma, ticks", number(t.sigma)],
-    ["decision p50, µs", number(t.latency_us.p50, 0)], ["actions a second", number(t.actions_per_s, 1)],
+    ["decision p50, µs", number(t.latency_us.p50, 0)], ["order actions per second", number(t.actions_per_s, 1)],
   ].map(([name, value, bad]) => { const d = el("div"); d.append(el("dt", name), el("dd", value, bad ? {class: "bad"} : {})); return d; }));
   book(t);
   const names = a.students;
@@ -116,40 +116,40 @@ function show() {
   fill($("guard").tBodies[0], [
     fact("halted", g.halted || "no", g.halted ? "bad" : "good"), fact("market data", g.problem || "sound", g.problem ? "bad" : "good"),
     fact("model", g.fault || "sound", g.fault ? "bad" : "good"),
- fact("waits for", g.paused || "nothing"),
+ fact("paused", g.paused || "no"),
     fact("loss limits used", number(Math.max(100 * g.budget_used, 0), 0) + " %", g.budget_used > 0.8 ? "bad" : ""),
     fact("latch on disk", g.latch ? `${g.latch.reason}: ${g.latch.detail} (${g.latch.by})` : "none", g.latch ? "bad" : ""),
-    ...bound.map(([name, n]) => fact("bound: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
+    ...bound.map(([name, n]) => fact("cut or refused: " + name.slice(6).replaceAll("_", " "), number(n, 0))),
     ...pulls.map(([name, n]) => fact(name.replaceAll("_", " "), number(n, 0))),
-    ...(t.resting === null ? [] : [fact("resting at the venue", number(t.resting, 0), t.resting ? "bad" : "good")]),
+    ...(t.resting === null ? [] : [fact("orders resting at the venue", number(t.resting, 0), t.resting ? "bad" : "good")]),
   ]);
   const l = t.latency_us;
   fill($("work").tBodies[0], [
     fact("decision p50 / p90, µs", `${number(l.p50, 0)} / ${number(l.p90, 0)}`), fact("decision p99 / max, µs", `${number(l.p99, 0)} / ${number(l.max, 0)}`),
     fact("decisions", number(t.decisions, 0)), fact("book updates", number(t.counts.book_updates || 0, 0)), fact("trades seen", number(t.counts.trades || 0, 0)),
     fact("placed / amended / cancelled", ["place", "amend", "cancel"].map((k) => number(t.counts["action_" + k] || 0, 0)).join(" / ")),
-    fact("frames lost on the way here", number(t.frames_lost, 0)),
+    fact("reports lost before this page", number(t.frames_lost, 0)),
   ]);
   const drifts = Object.entries(t.drifts);
   fill($("model").tBodies[0], [
-    fact("trades", a.artifact_hash || "none"), fact("in the shadow", t.trial ? t.trial.shadow.hash : "none"), ...trial(t.trial),
-    fact("features out of range, looks", `${number(t.counts.out_of_range || 0, 0)} of ${number(t.counts.range_checks || 0, 0)}`),
-    ...(drifts.length ? drifts.map(([kind, text]) => fact(kind.replaceAll("_", " "), text, "bad")) : [fact("drift", "none seen", "good")]),
+    fact("model that trades", a.artifact_hash || "none"), fact("model in the shadow", t.trial ? t.trial.shadow.hash : "none"), ...trial(t.trial),
+    fact("samples with a feature out of range", `${number(t.counts.out_of_range || 0, 0)} of ${number(t.counts.range_checks || 0, 0)}`),
+    ...(drifts.length ? drifts.map(([kind, text]) => fact(kind.replaceAll("_", " "), text, "bad")) : [fact("drift", "none", "good")]),
   ]);
   const alarms = JSON.stringify(t.alarms), list = $("alarms");
   if (list.dataset.drawn !== t.key + alarms) {
     list.dataset.drawn = t.key + alarms;
-    fill(list, t.alarms.length ? t.alarms.slice().reverse().map((one) => el("li", `${new Date(one.ts_ns / 1e6).toISOString().slice(11, 19)} ${one.source} ${one.kind}: ${one.text}`)) : [el("li", a.state ? "none" : "those of a paper trader go to its terminal")]);
+    fill(list, t.alarms.length ? t.alarms.slice().reverse().map((one) => el("li", `${new Date(one.ts_ns / 1e6).toISOString().slice(11, 19)} ${one.source} ${one.kind}: ${one.text}`)) : [el("li", a.state ? "none" : "a paper trader prints its alarms in its terminal")]);
   }
   const s = t.skill;
-  $("skill").textContent = s.n ? `last ${s.n} forecasts, ${number(a.horizon_s, 0)} s ahead: correlation ${number(s.correlation, 3)}, bias ${number(s.bias, 2)} ticks, error ${number(s.rmse, 2)} against ${number(s.rmse_unchanged, 2)} of "no change"` : "too few forecasts have come due";
+  $("skill").textContent = s.n ? `last ${s.n} forecasts, ${number(a.horizon_s, 0)} s ahead: correlation ${number(s.correlation, 3)}, bias ${number(s.bias, 2)} ticks, error ${number(s.rmse, 2)} ticks; the forecast "no change" has ${number(s.rmse_unchanged, 2)}` : "not enough outcomes are known yet";
   if (performance.now() - drawn > REDRAW_MS) { drawn = performance.now(); charts(t); }
 }
 function trial(found) {
   if (!found) return [];
   const m = found.mid;
   return [
-    fact("shadow against trading", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, ["worse", "in-sample"].includes(found.verdict) ? "bad" : ""),
+    fact("shadow compared with trading model", `${found.verdict}, ${number(m.outcomes, 0)} outcomes`, ["worse", "in-sample"].includes(found.verdict) ? "bad" : ""),
     fact("error, shadow / trading, ticks", `${number(m.rmse, 3)} / ${number(m.rmse_other, 3)}`),
   ];
 }
@@ -191,19 +191,19 @@ function charts(t) {
   const mine = (side) => h.fills.filter((f) => f[1] === side && f[0] / 1e6 >= from);
   const dots = (side, name, hue, symbol) => ({x: mine(side).map((f) => new Date(f[0] / 1e6)), y: mine(side).map((f) => f[2] * tick), name, mode: "markers", marker: {color: colour(hue), symbol, size: 8}});
   Plotly.react("c-price", [line(x, scaled(p.mid), "mid", "--dim"), line(x, scaled(p.bid), "our bid", "--bid", "dot"), line(x, scaled(p.ask), "our ask", "--ask", "dot"), dots(1, "bought", "--bid", "triangle-up"), dots(2, "sold", "--ask", "triangle-down")], layout("", {yaxis: {tickformat: ","}}), OPTIONS);
-  Plotly.react("c-pnl", [line(x, p.total, "total", "--accent"), line(x, p.captured, "captured", "--bid"), line(x, p.inventory, "inventory", "--warn"), line(x, p.fees.map((v) => -v), "fees", "--ask")], layout(t.about.currency), OPTIONS);
+  Plotly.react("c-pnl", [line(x, p.total, "total", "--accent"), line(x, p.captured, "spread capture", "--bid"), line(x, p.inventory, "inventory PnL", "--warn"), line(x, p.fees.map((v) => -v), "fees", "--ask")], layout(t.about.currency), OPTIONS);
   const limit = t.about.max_position_lots;
   Plotly.react("c-inv", [line(x, p.position, "lots", "--accent")], {...layout("lots"), showlegend: false, shapes: [limit, -limit].map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {color: colour("--bad"), dash: "dot", width: 1}}))}, OPTIONS);
   const o = h.outcomes, ends = o.length ? [Math.min(...o.map((r) => r[3])), Math.max(...o.map((r) => r[3]))] : [0, 0];
-  Plotly.react("c-skill", [{x: o.map((r) => r[3]), y: o.map((r) => r[4]), mode: "markers", name: "forecasts", marker: {color: colour("--accent"), size: 5, opacity: 0.6}}, {x: ends, y: ends, mode: "lines", name: "as forecast", line: {color: colour("--dim"), dash: "dot"}}],
-    {...layout("happened, ticks", {xaxis: {title: {text: "forecast, ticks"}}}), hovermode: "closest", showlegend: false}, OPTIONS);
+  Plotly.react("c-skill", [{x: o.map((r) => r[3]), y: o.map((r) => r[4]), mode: "markers", name: "forecasts", marker: {color: colour("--accent"), size: 5, opacity: 0.6}}, {x: ends, y: ends, mode: "lines", name: "equal", line: {color: colour("--dim"), dash: "dot"}}],
+    {...layout("actual, ticks", {xaxis: {title: {text: "forecast, ticks"}}}), hovermode: "closest", showlegend: false}, OPTIONS);
 }
 setInterval(() => {
   const lost = performance.now() - heard > SILENCE_MS, link = $("link");
   const text = lost ? "monitor not reached" : "connected";
   if (link.textContent !== text) link.textContent = text;
   link.className = "pill " + (lost ? "bad" : "good");
-  if (lost && heard) banner("This page does not hear the monitor: what it shows is old. Halt with `cmm halt`.");
+  if (lost && heard) banner("No connection to the monitor: this page shows old data. Halt with `cmm halt`.");
 }, 300);
 
 // ── halt ────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +211,7 @@ let asking = null, armed = false;
 $("halt").onclick = () => {
   asking = looks.find((t) => t.key === chosen); armed = false;
   $("ask-title").textContent = `Halt ${asking.about.instrument}?`;
-  $("ask-text").textContent = asking.about.mode === "live" ? "All orders are cancelled, the trader leaves, and nothing starts again until `cmm halt --clear --reason …`." : "All orders are cancelled and nothing is quoted any more in this paper run.";
+  $("ask-text").textContent = asking.about.mode === "live" ? "All orders are cancelled, the trader stops, and it cannot be started again before `cmm halt --clear --reason …`." : "All orders are cancelled, and this paper run quotes no more.";
   $("ask-yes").textContent = "Halt"; $("ask-yes").disabled = false; $("ask-yes").hidden = false; $("ask-no").textContent = "Keep trading"; $("ask-result").textContent = "";
   $("ask").showModal();
 };
@@ -223,7 +223,7 @@ $("ask-yes").onclick = async () => {
       body: JSON.stringify({key: asking.key, confirm: asking.about.instrument, reason: $("ask-reason").value || "from the monitor"})});
     const done = await answer.json();
     if (!answer.ok) throw new Error(done.error);
-    $("ask-result").textContent = done.resting === null ? `UNKNOWN whether anything rests (${done.by})` : `${done.resting} orders rest (${done.by}), position ${done.position ?? "unknown"} lots, after ${number(done.took_s, 1)} s.`;
+    $("ask-result").textContent = done.resting === null ? `UNKNOWN whether orders still rest (${done.by})` : `${done.resting} orders rest (${done.by}), position ${done.position ?? "unknown"} lots, after ${number(done.took_s, 1)} s.`;
     $("ask-result").className = done.resting === 0 ? "good" : "bad";
     $("ask-yes").hidden = true; $("ask-no").textContent = "Close";
   } catch (error) { $("ask-result").textContent = `Not halted: ${error.message}. Use \`cmm halt\`.`; $("ask-result").className = "bad"; $("ask-yes").disabled = false; }
@@ -236,7 +236,7 @@ async function journals(wanted) {
   const list = await get("/api/journals"), select = $("j-list");
   fill(select, list.map((j) => el("option", `${j.folder.startsWith(".") ? "running: " : ""}${j.folder.replace(/^\.|\.tmp$/g, "")}/${j.name} (${number(j.bytes / 1e6, 1)} MB)`, {value: j.id})));
   if (wanted) select.value = wanted;
-  $("j-about").textContent = list.length ? "" : "there are no journals yet";
+  $("j-about").textContent = list.length ? "" : "There are no journals yet.";
   if (list.length) open(select.value, 0);
 }
 async function open(id, at) { J.id = id; J.rows = []; J.first = 0; stop(); await seek(at); }
@@ -244,7 +244,7 @@ async function load(query) {
   try {
     const page = await get(`/api/journal?id=${J.id}&count=${PAGE}&${query}`);
     Object.assign(J, {about: page.about, total: page.total});
-    if (!page.lines.length) { $("j-about").textContent = "there is no decision there"; return false; }
+    if (!page.lines.length) { $("j-about").textContent = "There is no decision at this place."; return false; }
     Object.assign(J, {rows: page.lines, first: page.lines[0].i});
     return true;
   } catch (error) { $("j-about").textContent = error.message; stop(); return false; }
@@ -281,7 +281,7 @@ function decision() {
   fill($("j-facts").tBodies[0], [
     fact("best bid / ask", `${bid} / ${ask}`), fact("sigma over the horizon", number(sigma)), fact("trend", number(trend)), fact("regime", REGIMES[regime] ?? regime),
     fact("forecast mid change", f ? number(f[0], 3) : "–"), fact("forecast spread", f ? number(f[1]) : "–"), fact("forecast log volume", f ? number(f[2]) : "–"), fact("confidence", f ? number(f[3], 3) : "–"),
-    fact("position", number(d.position, 0)), fact("model fault", d.fault || "none", d.fault ? "bad" : ""), fact("paused", [d.paused[0] && "bids", d.paused[1] && "asks"].filter(Boolean).join(", ") || "no"),
+    fact("position", number(d.position, 0)), fact("problem with the model", d.fault || "none", d.fault ? "bad" : ""), fact("paused", [d.paused[0] && "bids", d.paused[1] && "asks"].filter(Boolean).join(", ") || "no"),
   ]);
   const rows = {};
   const put = (side, at, what, lots) => { const r = rows[side + ":" + at] = rows[side + ":" + at] || {side, at}; r[what] = (r[what] || 0) + lots; };
@@ -294,7 +294,7 @@ function decision() {
     return row;
   }));
   fill($("j-actions"), [...d.actions.map(([kind, side, at, lots]) => el("li", `${ACTIONS[kind]} ${SIDES[side]} ${kind === 2 ? `at ${at}` : `${lots} at ${at}`}`)),
-    ...Object.entries(d.bound).map(([name, n]) => el("li", `bound: ${name.replaceAll("_", " ")} × ${n}`, {class: "warn"})), ...(d.actions.length ? [] : [el("li", "none: everything wanted already stands")])]);
+    ...Object.entries(d.bound).map(([name, n]) => el("li", `cut or refused by limit: ${name.replaceAll("_", " ")} × ${n}`, {class: "warn"})), ...(d.actions.length ? [] : [el("li", "none: the wanted orders already rest")])]);
   const near = J.rows.slice(Math.max(0, J.at - J.first - 150), J.at - J.first + 150), x = near.map((r) => new Date(r.ts_ms));
   if (window.Plotly) Plotly.react("c-journal", [line(x, near.map((r) => (r.market[0] + r.market[1]) / 2), "mid", "--dim"), line(x, near.map((r) => r.ladder[0].length ? r.ladder[0][0][0] : null), "wanted bid", "--bid", "dot"), line(x, near.map((r) => r.ladder[1].length ? r.ladder[1][0][0] : null), "wanted ask", "--ask", "dot")],
     {...layout("ticks", {yaxis: {tickformat: ","}}), uirevision: null, shapes: [{type: "line", x0: new Date(d.ts_ms), x1: new Date(d.ts_ms), yref: "paper", y0: 0, y1: 1, line: {color: colour("--accent"), width: 1}}]}, OPTIONS);
