@@ -15,6 +15,7 @@ from engine.live.account import is_ours, recover_fills
 from engine.live.checklist import Item, check_account, check_venue, refusal
 from engine.live.market import terms_of
 from engine.live.store import Store
+from tests.traders import HUNG_S
 from venues.bybit import BybitDesk
 from venues.contracts import ContractTable
 from venues.events import ASK, BID, BookUpdate
@@ -32,7 +33,7 @@ def at_exchange(act: Act, cash: int = 1000) -> None:
         exchange = LoopbackBybit(terms_of(CONTRACT), "K", "S", Decimal(cash))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        desk = BybitDesk(CONTRACT, "K", "S", exchange.url)
+        desk = BybitDesk(CONTRACT, "K", "S", exchange.url, HUNG_S)
         try:
             await act(exchange, desk)
         finally:
@@ -63,11 +64,18 @@ def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
         (lambda x: setattr(x.engine, "start_cash", Decimal(99)), ["balance"]),
     ],
 )
-def test_the_venues_word_is_compared_with_ours(spoil: Callable[[LoopbackBybit], None], names: list[str]) -> None:
+def test_the_venues_word_is_compared_with_ours(
+    spoil: Callable[[LoopbackBybit], None], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, min_balance=100.0))
 
     async def act(exchange: LoopbackBybit, desk: BybitDesk) -> None:
         spoil(exchange)
+
+        async def offset(_: BybitDesk) -> float:  # exactly, however long the way takes
+            return 1e3 * exchange.faults.clock_skew_s
+
+        monkeypatch.setattr(BybitDesk, "clock_offset_ms", offset)
         items = await check_venue(config, CONTRACT, desk)
         assert broken(items) == names
         error = refusal(items)

@@ -7,10 +7,11 @@ from contextlib import suppress
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.live.account import cancel_everything
+from tests.traders import HUNG_S
 from venues.bybit import BybitDesk
 from venues.contracts import ContractTable
 from venues.desk import DeskError
@@ -123,7 +124,6 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(deadline=None)
 def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> None:
     engine = opened()
     for kind, price, size in steps:
@@ -158,14 +158,14 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
 # ── protocol ──────────────────────────────────────────────────────────────────────────────────
 
 
-def at_exchange(act: object, secret: str = "S") -> None:
+def at_exchange(act: object, secret: str = "S", timeout_s: float = HUNG_S) -> None:
     """Run a coroutine function with an exchange and a desk's line to it."""
 
     async def run() -> None:
         exchange = LoopbackBybit(TERMS, "K", "S", Decimal(1000))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        desk = BybitDesk(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=0.5)
+        desk = BybitDesk(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s)
         try:
             await act(exchange, desk)  # type: ignore[operator]
         finally:
@@ -190,9 +190,11 @@ def test_the_desk_reads_the_account_and_cancels() -> None:
         assert await desk.position_lots() == 120
         assert await desk.balance() == engine.wallet
         assert await desk.fees() == (TERMS.maker, TERMS.taker)
-        assert abs(await desk.clock_offset_ms()) < 200
+        exchange.faults.clock_skew_s = 3600.0
+        assert await desk.clock_offset_ms() == pytest.approx(3.6e6, abs=1e3 * HUNG_S)
+        exchange.faults.clock_skew_s = 0.0
         assert await desk.mid_ticks() == 100
-        assert (await cancel_everything(desk, 5.0)).resting == 0
+        assert (await cancel_everything(desk, HUNG_S)).resting == 0
         assert not engine.open
         await desk.flatten(120, 90)
         assert engine.position == 120 - 14
@@ -215,9 +217,9 @@ def test_a_venue_that_does_not_answer_is_unknown_not_undone(faults: dict[str, ob
             setattr(exchange.faults, name, value)
         with pytest.raises(DeskError, match=words):
             await desk.open_orders()
-        assert (await cancel_everything(desk, 0.4)).resting is None
+        assert (await cancel_everything(desk, 0.2)).resting is None
 
-    at_exchange(act)
+    at_exchange(act, timeout_s=0.2 if "http_hang" in faults else HUNG_S)
 
 
 def test_a_wrong_signature_is_refused() -> None:
