@@ -30,7 +30,6 @@ from models.separation import separation
 from models.train_config import Kind, OfddConfig, TrainConfig
 from tests.markets import NS, SPEC, made, save, settings
 
-pytestmark = pytest.mark.xdist_group("distil")  # one worker trains what all look at
 QUIET = lambda line: None  # noqa: E731
 
 

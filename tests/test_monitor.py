@@ -47,8 +47,6 @@ from tests.traders import HUNG_S, PatientTry
 from venues.catalog import Catalog, Day
 from venues.events import ASK, BID
 
-pytestmark = pytest.mark.xdist_group("monitor")
-
 _TOKEN = "a-token-that-nobody-guesses"
 _CHROMIUM = next(
     (found for name in (os.environ.get("CMM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")

@@ -19,8 +19,6 @@ from venues.contracts import ContractTable
 from venues.importer import import_recording
 from venues.loaders import recordings
 
-pytestmark = pytest.mark.xdist_group("live")
-
 
 def config(latency_ms: float = 2.0, **parts: object) -> Config:
     delays = LatencyConfig(decision=DelayConfig(ms=0.1), order=DelayConfig(ms=latency_ms))
