@@ -16,6 +16,7 @@ os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="cmm-tests-")  # the use
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from market.contracts import ContractTable
@@ -25,6 +26,11 @@ from venues.recordings.simulator import simulate
 
 _RUNTIME = Path(os.environ["XDG_RUNTIME_DIR"])
 pytest_plugins = ["tests.leaks"]
+
+hypothesis.settings.register_profile(  # the same examples each time, however long they take
+    "cmm", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("cmm")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background job has it: our children would too
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,7 @@ def snapshot(levels: list[tuple[int, int, int]], depth: int = 0) -> BookUpdate:
 
 
 @given(LEVELS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_array_book_equals_a_dictionary(changes: list[tuple[int, int, int]]) -> None:
     book, plain = ArrayBook(64), {BID: {}, ASK: {}}
     rows = np.array(changes, np.int64).reshape(-1, 3)

@@ -16,6 +16,7 @@ from engine.live.safety.account import is_ours, recover_fills
 from engine.live.trading.checklist import Item, check_account, check_venue, refusal
 from market.contracts import ContractTable
 from market.events import ASK, BID, BookUpdate
+from tests.traders import HUNG_S
 from venues.live.bybit import BybitAccountClient
 from venues.loopback.bybit import LoopbackBybit
 from venues.loopback.market import terms_of
@@ -32,7 +33,7 @@ def at_exchange(act: Act, cash: int = 1000) -> None:
         exchange = LoopbackBybit(terms_of(CONTRACT), "K", "S", Decimal(cash))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        client = BybitAccountClient(CONTRACT, "K", "S", exchange.url)
+        client = BybitAccountClient(CONTRACT, "K", "S", exchange.url, HUNG_S)
         try:
             await act(exchange, client)
         finally:
@@ -63,11 +64,18 @@ def change_terms(exchange: LoopbackBybit, **terms: object) -> None:
         (lambda x: setattr(x.engine.account, "start_cash", Decimal(99)), ["balance"]),
     ],
 )
-def test_the_venues_word_is_compared_with_ours(spoil: Callable[[LoopbackBybit], None], names: list[str]) -> None:
+def test_the_venues_word_is_compared_with_ours(
+    spoil: Callable[[LoopbackBybit], None], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = msgspec.structs.replace(Config(), live=msgspec.structs.replace(Config().live, min_balance=100.0))
 
     async def act(exchange: LoopbackBybit, client: BybitAccountClient) -> None:
         spoil(exchange)
+
+        async def offset(_: BybitAccountClient) -> float:  # exactly, however long the way takes
+            return 1e3 * exchange.faults.clock_skew_s
+
+        monkeypatch.setattr(BybitAccountClient, "clock_offset_ms", offset)
         items = await check_venue(config, CONTRACT, client)
         assert broken(items) == names
         error = refusal(items)

@@ -32,7 +32,6 @@ from models.training.separation import separation
 from models.training.train_config import Kind, OfddConfig, TrainConfig
 from tests.markets import NS, SPEC, made, save, settings
 
-pytestmark = pytest.mark.xdist_group("distil")  # one worker trains what all look at
 QUIET = lambda line: None  # noqa: E731
 
 

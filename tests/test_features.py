@@ -144,7 +144,7 @@ def feed(f: BookFeatures, events: list[BookUpdate | Trade], by_snapshots: bool =
 
 
 @given(st.integers(0, 50))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_snapshots_and_diffs_give_the_same_features(seed: int) -> None:
     events = market(seed)
     diffs, snapshots = feed(BookFeatures(SPEC), events), feed(BookFeatures(SPEC), events, by_snapshots=True)

@@ -53,7 +53,6 @@ def drilled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return {result.fault: result for result in results}
 
 
-@pytest.mark.xdist_group("live")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_drill(fault: str, drilled: dict[str, drill.Result]) -> None:
     assert drilled[fault].why == []
@@ -108,7 +107,6 @@ class Service:
         await self.t.close()
 
 
-@pytest.mark.xdist_group("live")
 def test_a_watchdog_as_a_service_outlives_traders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The processes as systemd or compose run them: each may die and come back, and nothing is left resting."""
     quick = tmp_path / "artifact"
@@ -157,7 +155,6 @@ def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: P
         time.sleep(0.05)
 
 
-@pytest.mark.xdist_group("live")
 def test_paper_on_public_data_of_an_exchange(tmp_path: Path) -> None:
     """Both commands as a user runs them: `cmm exchange`, and `cmm paper` on its public streams, until interrupted."""
     quick = tmp_path / "artifact"

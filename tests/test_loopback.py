@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import Config, LiveConfig
@@ -21,6 +21,7 @@ from engine.live.safety.state import Heartbeat, StateFolder
 from engine.live.safety.watchdog import Watchdog
 from market.contracts import ContractTable
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Trade
+from tests.traders import HUNG_S
 from venues.live.account_client import AccountClientError
 from venues.live.bybit import BybitAccountClient
 from venues.loopback.bybit import LoopbackBybit
@@ -133,7 +134,6 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(deadline=None)
 def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> None:
     engine = opened()
     for kind, price, size in steps:
@@ -168,16 +168,14 @@ def test_money_adds_up_to_the_last_digit(steps: list[tuple[str, int, int]]) -> N
 # ── protocol ──────────────────────────────────────────────────────────────────────────────────
 
 
-def at_exchange(act: object, secret: str = "S") -> None:
-    """Run a coroutine function with an exchange and an account client at it."""
+def at_exchange(act: object, secret: str = "S", timeout_s: float = HUNG_S) -> None:
+    """Run a coroutine function with an exchange and a account client at it."""
 
     async def run() -> None:
         exchange = LoopbackBybit(TERMS, "K", "S", Decimal(1000))
         await exchange.start()
         exchange.engine.update(BookUpdate("X", 0, 0, BOOK, snapshot=True))
-        client = BybitAccountClient(
-            ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s=60.0
-        )
+        client = BybitAccountClient(ContractTable().by_id("BTCUSDT-LINEAR.BYBIT"), "K", secret, exchange.url, timeout_s)
         try:
             await act(exchange, client)  # type: ignore[operator]
         finally:
@@ -202,9 +200,11 @@ def test_the_account_client_reads_the_account_and_cancels() -> None:
         assert await client.position_lots() == 120
         assert await client.balance() == engine.account.wallet
         assert await client.fees() == (TERMS.maker, TERMS.taker)
-        assert abs(await client.clock_offset_ms()) < 200
+        exchange.faults.clock_skew_s = 3600.0
+        assert await client.clock_offset_ms() == pytest.approx(3.6e6, abs=1e3 * HUNG_S)
+        exchange.faults.clock_skew_s = 0.0
         assert await client.mid_ticks() == 100
-        assert (await cancel_everything(client, 5.0)).resting == 0
+        assert (await cancel_everything(client, HUNG_S)).resting == 0
         assert not engine.open
         await client.flatten(120, 90)
         assert engine.position == 120 - 14
@@ -251,9 +251,9 @@ def test_a_venue_that_does_not_answer_is_unknown_not_undone(faults: dict[str, ob
             setattr(exchange.faults, name, value)
         with pytest.raises(AccountClientError, match=words):
             await client.open_orders()
-        assert (await cancel_everything(client, 0.4)).resting is None
+        assert (await cancel_everything(client, 0.2)).resting is None
 
-    at_exchange(act)
+    at_exchange(act, timeout_s=0.2 if "http_hang" in faults else HUNG_S)
 
 
 def test_a_wrong_signature_is_refused() -> None:

@@ -259,7 +259,6 @@ def settings(sockets: Path, drift: DriftConfig | None = None) -> Config:
     )
 
 
-@pytest.mark.xdist_group("live")
 def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An artifact of equal forecasts takes over in mid-run: action by action it is as if nothing had happened."""
     new, folder = variant(tmp_path / "new"), tmp_path / "run"
@@ -301,7 +300,6 @@ def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path, m
     assert known.forecasts == len(next(rows for rows in shadows if TRADES.hash in rows[0].split("shadow")[1])) - 1
 
 
-@pytest.mark.xdist_group("live")
 def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
     sim: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,7 +325,6 @@ def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
     assert said.count("ALARM feature_drift") == 1
 
 
-@pytest.mark.xdist_group("live")
 def test_requests_that_cannot_be_met_leave_the_run_alone(
     brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +350,6 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(
     assert (left.trading, left.shadow, left.history) == (TRADES, None, [])
 
 
-@pytest.mark.xdist_group("live")
 @pytest.mark.parametrize(
     ("seen", "verdict", "market"), [("2020-03-01", "not told apart", "sim"), ("2020-03-02", "in-sample", "brief")]
 )
@@ -383,7 +379,6 @@ def test_a_comparison_on_days_of_training_is_none(
     assert answer.done or "proves nothing" in answer.text
 
 
-@pytest.mark.xdist_group("live")
 def test_a_shadow_that_fails_ends_alone(
     brief: tuple[Catalog, Day], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,7 +418,6 @@ def decisions(state: Path) -> list[list[Line]]:
     ]
 
 
-@pytest.mark.xdist_group("live")
 def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As people do it: shadow, look, promote, a crash, roll back; the promotion takes over quotes that stand."""
     quick = tmp_path / "artifact"

@@ -50,8 +50,6 @@ from tests.traders import HUNG_S, PatientTry
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.queues import QueueConfig
 
-pytestmark = pytest.mark.xdist_group("monitor")
-
 _TOKEN = "a-token-that-nobody-guesses"
 _CHROMIUM = next(
     (found for name in (os.environ.get("CMM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
@@ -452,7 +450,7 @@ _ROUTES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"]),
     route=st.sampled_from(_ROUTES),

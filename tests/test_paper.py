@@ -29,8 +29,6 @@ from venues.recordings.simulator import simulate
 from venues.simulation.latency import DelayConfig, LatencyConfig
 from venues.simulation.queues import QueueConfig
 
-pytestmark = pytest.mark.xdist_group("live")
-
 
 def config(latency_ms: float = 2.0, **parts: object) -> Config:
     delays = LatencyConfig(decision=DelayConfig(ms=0.1), order=DelayConfig(ms=latency_ms))

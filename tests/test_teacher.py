@@ -171,7 +171,7 @@ def test_smollm2_is_found_converted_once_and_read_without_the_network(tmp_path: 
     np.testing.assert_allclose((kept[:, 1:].astype(np.float32) ** 2).mean(-1), 1.0, atol=0.01)
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(st.integers(0, 12), st.integers(1, 3), st.integers(0, 60), st.integers(0, 5))
 def test_an_epoch_begun_in_its_middle_is_the_rest_of_the_epoch(skip: int, group: int, budget: int, seed: int) -> None:
     days = _memory_days()
