@@ -113,7 +113,7 @@ def grid(
 ) -> list[Cell]:
     """Trade the days under every set of assumptions.
 
-    The run at hand stands for its own cell. A quoter that looks at fees is traded anew under each
+    The run at hand stands for its own cell. A quoter that looks at fees is run again under each
     (`backtest.sensitivity: full`), else the same fills are priced anew.
     """
     settings = plan.config.backtest
@@ -193,7 +193,7 @@ def judge(cells: Sequence[Cell], plan: Plan, currency: str) -> Assumptions:
     """The table of assumptions, with a sentence that says whether the result's sign hangs on them."""
     worst, best = min(cells, key=lambda c: c.epnl), max(cells, key=lambda c: c.epnl)
     turns = worst.epnl < 0.0 < best.epnl
-    start = "WARNING: the sign of this result hangs on assumptions" if turns else "Under all assumptions"
+    start = "WARNING: the sign of this result depends on assumptions" if turns else "Under all assumptions"
     settings = plan.config.backtest
     return Assumptions(
         settings.sensitivity,

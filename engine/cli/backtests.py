@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.as_json
 @configured
 def backtest(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Trade recorded days and report."""
+    """Trade recorded days and write a report."""
     from engine.cli import console, results
     from engine.reports.results import run_backtest
 
@@ -37,18 +37,19 @@ def backtest(config: Config, instrument: str, dates: str | None, as_json: bool) 
 @click.option("--seed", type=int, default=2026, show_default=True)
 @configured
 def demo(config: Config, minutes: float, seed: int) -> None:
-    """Simulate a market, backtest the shipped ensemble beside two baselines, write a report."""
+    """Simulate a market, backtest the shipped model and two untuned baselines, write a report."""
     from engine.cli import console, results
     from engine.reports.demo import run_demo
 
     done = run_demo(config, minutes, seed, console.PROGRESS)
     title = f"simulated market, {minutes:g} minutes, {done.book_updates:,} book updates"
     results.show_comparison(title, {quoter: summary.total for quoter, summary in done.summaries.items()})
+    console.say("The model was trained on this simulator, the baselines are not tuned for it: this is no ranking.")
     console.say(f"report {done.page.resolve()}", wrapped=False)
 
 
 @click.command()
-@click.option("--instrument", help="An instrument whose recordings name orders (L3).")
+@click.option("--instrument", help="An instrument whose recordings show each order (L3).")
 @options.dates
 @click.option("--simulated", type=click.FloatRange(min=5), metavar="MINUTES", help="Use a simulated market instead.")
 @options.as_json
@@ -56,7 +57,7 @@ def demo(config: Config, minutes: float, seed: int) -> None:
 def calibrate(
     config: Config, instrument: str | None, dates: str | None, simulated: float | None, as_json: bool
 ) -> None:
-    """Hold queue models against true queues; fit the one that backtests use."""
+    """Compare queue models with true queues; fit the one that backtests use."""
     from engine.cli import console
     from engine.reports.calibration import calibrate_instrument, calibrate_simulated
     from market.errors import ConfigError
@@ -77,7 +78,7 @@ def _show_calibration(done: Calibrated) -> None:
     found = done.found
     rows = [[model, *(scores[key] for key, _ in SCORES)] for model, scores in found.models.items()]
     phantoms = int(found.calibrated["phantoms"] or 0)
-    title = f"{found.instrument} · {', '.join(found.days)} · {phantoms:,} held-back phantom orders"
+    title = f"{found.instrument} · {', '.join(found.days)} · {phantoms:,} hypothetical orders"
     console.show_table(title, ["queue model", *(label for _, label in SCORES)], rows)
     n, bias = found.n, found.bias
     console.say(

@@ -20,11 +20,11 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that name a trader, --reason aside."""
     folder = click.Path(path_type=Path, file_okay=False)
     command = click.option("--json", "as_json", is_flag=True)(command)
-    command = click.option("--paper", is_flag=True, help="The paper run that goes on.")(command)
+    command = click.option("--paper", is_flag=True, help="The running paper trader.")(command)
     return click.option("--state", type=folder, help="Folder of the trader [live.state].")(command)
 
 
-_reason = click.option("--reason", default="", help="Kept in the line-up's history.")
+_reason = click.option("--reason", default="", help="Kept in the history of changes.")
 
 
 @click.command("shadow")
@@ -36,7 +36,7 @@ _reason = click.option("--reason", default="", help="Kept in the line-up's histo
 def shadow(
     config: Config, artifact: Path | None, drop: bool, reason: str, state: Path | None, paper: bool, as_json: bool
 ) -> None:
-    """Let ARTIFACT forecast beside the one that trades, without orders; alone: show how they compare."""
+    """Let ARTIFACT forecast beside the one that trades, without orders; without ARTIFACT, compare the two."""
     from engine.cli import console
     from engine.live.deployment.changes import change, standing, trader_folder
     from market.errors import ConfigError
@@ -54,12 +54,12 @@ def shadow(
 
 
 @click.command("promote")
-@click.option("--anyway", is_flag=True, help="Whatever the comparison says.")
+@click.option("--anyway", is_flag=True, help="Even if the comparison is against it.")
 @_reason
 @_placed
 @configured
 def promote(config: Config, anyway: bool, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
-    """Let the artifact in the shadow trade, from the next update on; the other one runs in its shadow."""
+    """Let the artifact in the shadow trade from the next update on; the old one becomes the shadow."""
     from engine.live.deployment.changes import change, trader_folder
 
     folder = trader_folder(config, state, paper=paper)
@@ -71,7 +71,7 @@ def promote(config: Config, anyway: bool, reason: str, state: Path | None, paper
 @_placed
 @configured
 def rollback(config: Config, reason: str, state: Path | None, paper: bool, as_json: bool) -> None:
-    """Let the artifact trade again that the last promotion replaced."""
+    """Let the artifact that the last promotion replaced trade again."""
     from engine.live.deployment.changes import change, trader_folder
 
     folder = trader_folder(config, state, paper=paper)
@@ -95,7 +95,7 @@ def _show(found: Standing) -> None:
         return
     click.echo(f"shadow: {lineup.shadow.hash}, {lineup.shadow.path}")
     if found.trial is None:
-        click.echo("nothing is known of it yet")
+        click.echo("no comparison is known yet")
     else:
         _show_trial(found.trial)
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--instrument", required=True, help="E.g. BTCUSDT-LINEAR.BYBIT.")
-@overriding("--venue", "live.venue", but="live trading is proven at bybit only so far")
+@overriding("--venue", "live.venue", but="live trading is tested at bybit only so far")
 @overriding("--base-url", "live.base_url", "Instead of live.base_url, e.g. of `cmm exchange`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @configured
 def live(config: Config, instrument: str, as_json: bool) -> None:
-    """Trade live. Exit codes: 2 refused, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
+    """Trade live. Exit codes: 2 not started, 3 halted until cleared, 4 stopped by a fault, 5 look at the venue now."""
     from engine.cli import console
     from engine.live.errors import Exit, HaltedError
     from engine.live.trading.live_run import run_live
@@ -58,7 +58,7 @@ def _show_report(report: Report) -> None:
     rows: list[list[object]] = [
         ["reason", report.reason], ["orders resting", resting], ["position, lots", report.position],
         ["position at the venue", report.venue_position], ["fills in the store", report.fills],
-        ["of them learnt at the end", report.recovered], ["money in and out", report.flow],
+        ["of them found at the end", report.recovered], ["money in and out", report.flow],
         ["commissions", report.commissions], ["verified after, s", report.cancel_s], ["journal", report.journal],
     ]  # fmt: skip
     console.show_table(f"live run, exit code {report.exit}", ["", ""], rows)
@@ -66,12 +66,12 @@ def _show_report(report: Report) -> None:
 
 @click.group(cls=Flagged, flags={"--clear": "clear"}, subcommand_metavar="[clear]")
 @click.option("--instrument", help="Whose orders to cancel.")
-@click.option("--reason", default="", help="Why; kept with the latch.")
+@click.option("--reason", default="", help="Why; kept with the halt.")
 @click.option("--flatten", "close_position", is_flag=True, help="Close the position too (live.flatten.max_loss_bps).")
 @overriding("--base-url", "live.base_url")
 @configured
 def halt(config: Config, instrument: str | None, reason: str, close_position: bool) -> None:
-    """Stop a trader, running or dead: cancel everything, verify, and forbid a new start.
+    """Stop a trader, running or dead: cancel all orders, verify, and prevent a new start.
 
     `cmm halt --clear` is `cmm halt clear`.
     """
@@ -82,7 +82,7 @@ def halt(config: Config, instrument: str | None, reason: str, close_position: bo
         raise ConfigError("cmm halt: name the instrument whose orders are to be cancelled, --instrument …")
     done = halting.halt(config, instrument, reason or "no reason given", close_position)
     ran = "the trader was running" if done.was_running else "no trader was running"
-    rests = "UNKNOWN whether anything rests" if done.resting is None else f"{done.resting} orders rest"
+    rests = "UNKNOWN whether orders still rest" if done.resting is None else f"{done.resting} orders rest"
     click.echo(f"halted: {ran}; {rests}; position {done.position} lots; cancelled in {done.cancel_s:.1f} s")
     sys.exit(done.exit)
 
@@ -101,13 +101,13 @@ def clear(config: Config, reason: str) -> None:
 @click.option("--instrument", required=True, help="E.g. BTCUSDT-LINEAR.BYBIT.")
 @configured
 def watchdog(config: Config, instrument: str) -> None:
-    """Watch the traders of a state folder as a service of its own (live.watchdog: service)."""
+    """Run the watchdog of a state folder's traders as a service (live.watchdog: service)."""
     import asyncio
 
     from engine.live.safety.watchdog import stand_by
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(f"standing by at {Path(config.live.state).resolve()}")
+    click.echo(f"watching {Path(config.live.state).resolve()}")
     with suppress(KeyboardInterrupt):  # what is being watched then is the venue's dead man's switch to look after
         asyncio.run(stand_by(config, instrument))
 
@@ -127,11 +127,11 @@ def monitor(config: Config) -> None:
 
 @click.command("replay-journal")
 @click.argument("journal", type=click.Path(path_type=Path))
-@click.option("--verify", is_flag=True, help="Decide each decision again and compare.")
-@click.option("--artifact", type=click.Path(path_type=Path), help="Where the artifact lies now.")
+@click.option("--verify", is_flag=True, help="Make each decision again and compare.")
+@click.option("--artifact", type=click.Path(path_type=Path), help="Folder of the artifact, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: bool) -> None:
-    """Show what a journal holds, or prove it decision by decision."""
+    """Show what a journal contains, or verify it decision by decision."""
     from engine.cli import console
     from engine.live.records.contents import contents
     from engine.live.records.journal import verify as verify_journal

@@ -32,7 +32,7 @@ _COMMANDS: tuple[click.Command, ...] = (
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cmm")
 def main() -> None:
-    """Cooperative market making: import recordings, train, backtest."""
+    """Market making: import recordings, train, backtest, trade on paper and live."""
 
 
 for _command in _COMMANDS:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     "random, no-body.  [train.teacher.model]",
 )
 @click.option("--instrument", "instruments", multiple=True, help="Instrument to train on; several are allowed.")
-@click.option("--train", "train_dates", help="Days that teach: a,b or a..b.")
-@click.option("--valid", "valid_dates", help="Later days that choose epochs and judge the probe [cut off --train].")
-@click.option("--calibrate", "calibrate_dates", help="Later days that fit the fusion [cut off --train].")
-@click.option("--test", "test_dates", help="Later days, looked at once, for the model card.")
-@click.option("--folds", type=click.IntRange(min=1), default=1, help="Walk forward over --train; the last fold ships.")
+@click.option("--train", "train_dates", help="Training days: a,b or a..b.")
+@click.option("--valid", "valid_dates", help="Later days that choose epochs and judge the probe [end of --train].")
+@click.option("--calibrate", "calibrate_dates", help="Later days that fit the fusion of the students [end of --train].")
+@click.option("--test", "test_dates", help="Later days, used once, for the model card.")
+@click.option("--folds", type=click.IntRange(min=1), default=1, help="Walk forward over --train; keep the last fold.")
 @overriding("--groups", "train.probe.groups")
-@click.option("--quick", is_flag=True, help="The whole chain on the simulated market, with few windows.")
+@click.option("--quick", is_flag=True, help="All stages on the simulated market, with few windows.")
 @options.as_json
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the artifact.")
 @configured
@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Distil a language model into an ensemble and write it as an artifact.
 
-    A killed training goes on where it was when the same command is given again.
+    The same command continues a training that was killed.
     """
     from engine.cli import console
     from engine.training.train import Request, train_artifact
@@ -172,13 +172,13 @@ def _show_card(folder: Path, identity: str) -> None:
 @models.command("verify")
 @click.argument("folder", metavar="ARTIFACT", type=click.Path(path_type=Path))
 def models_verify(folder: Path) -> None:
-    """Check hashes, feature spec, golden output and that the graph answers."""
+    """Check file hashes, feature specification and expected output, and that the graph answers."""
     from engine.artifacts import verify_artifact
 
     done = verify_artifact(folder)
     files = ", ".join(sorted(done.manifest.files))
     click.echo(
-        f"{folder}: sound; hash {done.manifest.hash}; {files}; golden output given; {done.trials} random inputs finite"
+        f"{folder}: sound; hash {done.manifest.hash}; {files}; output as expected; {done.trials} random inputs finite"
     )
 
 

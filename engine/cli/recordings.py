@@ -21,8 +21,8 @@ _SHOWN_DAYS = 40
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
-@click.option("--again", is_flag=True, help="Import anew what is there already (after a change of contract terms).")
-@click.option("--json", "as_json", is_flag=True, help="Print the ledger entries as JSON.")
+@click.option("--again", is_flag=True, help="Import again what is there already (after a change of contract terms).")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
 @configured
 def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
     """Import recordings into the catalog."""
@@ -59,7 +59,7 @@ def _show_imports(imports: Imports) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @configured
 def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Show what a recording is worth: span, gaps, spread, rates, depth, trades; with plots."""
+    """Show the quality of a recording: time span, gaps, spread, update rate, depth, trades; with plots."""
     from engine.cli import console
     from engine.reports.inspection import inspect_instrument
 
@@ -86,7 +86,7 @@ def _show_inspection(found: Inspection) -> None:
 @options.dates
 @configured
 def record(config: Config, instrument: str, dates: str | None) -> None:
-    """Record datasets (features and outcomes) through the engine's own callbacks."""
+    """Record training data: features, computed as when trading, and what happened after them."""
     from engine.backtest.datasets import record_instrument
     from engine.cli import console
 
@@ -104,7 +104,7 @@ def record(config: Config, instrument: str, dates: str | None) -> None:
 @click.option("--seed", type=int, default=2026, show_default=True)
 @configured
 def simulate(config: Config, minutes: float, seed: int) -> None:
-    """Put a day of a simulated market, QR.SIM, into the catalog: something to replay without a recording."""
+    """Add a day of a simulated market, QR.SIM, to the catalog, for those who have no recording."""
     from engine.cli import console
     from engine.recordings.simulation import simulate_recording
 

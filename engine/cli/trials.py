@@ -36,7 +36,7 @@ def paper() -> None:
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="Times as fast as recorded; 0: as fast as it goes.",
+    help="Times as fast as recorded; 0: as fast as possible.",
 )
 @options.as_json
 @configured
@@ -68,8 +68,8 @@ def venue(config: Config, venue: str, instrument: str | None, base_url: str | No
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one.")
-@click.option("--seed", type=int, default=2026, show_default=True, help="Of the simulated market.")
-@click.option("--replay", metavar="INSTRUMENT", help="Feed it a recording instead.")
+@click.option("--seed", type=int, default=2026, show_default=True, help="Seed of the simulated market.")
+@click.option("--replay", metavar="INSTRUMENT", help="Use a recording instead of the simulated market.")
 @click.option("--dates", help="Recorded days [the last one].")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--cash", type=click.FloatRange(min=0), default=100_000.0, show_default=True)
@@ -77,7 +77,7 @@ def venue(config: Config, venue: str, instrument: str | None, base_url: str | No
 def exchange(
     config: Config, port: int, seed: int, replay: str | None, dates: str | None, speed: float, cash: float
 ) -> None:
-    """Run a loopback exchange that speaks Bybit's v5 protocol; its keys are printed."""
+    """Run an exchange on this machine that speaks Bybit's v5 protocol, and print its keys."""
     from engine.drill.exchange import Opened, recorded_market, serve_exchange, simulated_market
 
     def opened(at: Opened) -> None:
@@ -93,9 +93,9 @@ def exchange(
 
 
 @click.command()
-@click.option("--faults", help="Some of them: a,b [all].")
-@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Of each fault.")
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="At once.")
+@click.option("--faults", help="Faults to try: a,b [all].")
+@click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Tries of each fault.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Tries at the same time.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for logs, stores and journals of each try.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -109,7 +109,7 @@ def drill(
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Let everything go wrong at a loopback exchange, and see whether the trader ends safe each time."""
+    """Cause one fault after another at a loopback exchange, and check that the trader ends safe each time."""
     from engine.cli import console
     from engine.drill.campaign import run_campaign
 

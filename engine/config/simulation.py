@@ -25,7 +25,7 @@ class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Parameters
     ----------
     sensitivity : str
-        `full`: traded anew under each queue model, latency and fee setting; `quick`: under each queue
+        `full`: run again under each queue model, latency and fee setting; `quick`: under each queue
         model and latency, fees priced on the same fills; `none`: other fees on the same fills only.
     latency_low_ms, latency_high_ms : float
         A command's way to the venue, against the one configured.

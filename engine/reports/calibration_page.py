@@ -34,7 +34,7 @@ def write_page(path: Path, found: Calibration, held: Phantoms, settings: Calibra
     n, bias = found.n, found.bias
     sub = (
         f"{', '.join(found.days)} · calibrated n = {n.value:.3f} [{n.low:.3f}, {n.high:.3f}], bias = {bias.value:.3f} "
-        f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} held-back phantoms"
+        f"[{bias.low:.3f}, {bias.high:.3f}] on {found.cancels:,} cancels · {len(held.joined):,} hypothetical orders"
     )
     page.write(
         path,

@@ -121,7 +121,7 @@ def quotes(episodes: Sequence[Episode]) -> go.Figure:
             y=[round(f.price_ticks * tick, 8) for f in fills],
             name="bought" if side == BID else "sold",
             mode="markers",
-            text=[f"{f.lots} lots{' (unseen queue)' if f.blind else ''}" for f in fills],
+            text=[f"{f.lots} lots{' (queue not visible)' if f.blind else ''}" for f in fills],
             marker={
                 "symbol": [f"{symbol}-open" if f.blind else symbol for f in fills],
                 "size": 9, "color": colour, "line": {"width": 1.5, "color": colour},
@@ -184,7 +184,7 @@ def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | No
     outcome = [float(y[g].mean()) for g in groups]
     independent = max(spans / len(groups), 1.0)  # horizons that do not overlap, a group
     errors = [2.0 * float(y[g].std()) / np.sqrt(independent) for g in groups]
-    figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "what happened, ticks")
+    figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "actual mid change, ticks")
     reach = max(abs(means[0]), abs(means[-1]))
     figure.add_scatter(
         x=[-reach, reach], y=[-reach, reach], mode="lines", name="calibrated", line={"color": page.GREY, "dash": "dot"}

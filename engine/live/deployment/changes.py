@@ -67,9 +67,9 @@ def change(folder: Path, action: Act, named: Path | None = None, because: str = 
     named : Path, optional
         The artifact that is to run in the shadow.
     because : str
-        Kept in the line-up's history.
+        Kept in the history of changes.
     anyway : bool
-        Whatever the comparison says.
+        Even if the comparison is against it.
 
     Raises
     ------

@@ -143,7 +143,7 @@ def _run(
     try:
         more, price = asyncio.run(_ask_venue(config, contract, credentials, store, is_new))
     except AccountClientError as broken:
-        raise ConfigError(f"not fit to go live: the venue does not answer: {broken}") from broken
+        raise ConfigError(f"not ready to go live: the venue does not answer: {broken}") from broken
     finally:
         store.close()
     items += more
@@ -253,7 +253,7 @@ def _wind_up(
     latched = state.latched()
     if wound.resting != 0:
         code = Exit.UNSAFE
-        trader.alarms.raise_("unsafe", f"{contract.id}: could not verify that nothing rests at the venue")
+        trader.alarms.raise_("unsafe", f"{contract.id}: could not verify that no order rests at the venue")
     elif latched is not None:
         code = Exit.HALTED
     else:

@@ -33,7 +33,7 @@ def paper_replay(
     dates : str, optional
         `a,b` or `a..b`; the last day without it.
     speed : float
-        Times as fast as recorded; 0: as fast as it goes.
+        Times as fast as recorded; 0: as fast as possible.
     progress : Progress
 
     """
