@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner
 
 from engine.cli.main import main
+from engine.config import SHIPPED
 from models.ensemble import artifact
 from models.ensemble.parameters import Calibration
 from models.ensemble.predictor import Predictor, run_graph
@@ -291,8 +292,7 @@ def test_probe_page_and_registry(distilled: Path, monkeypatch: pytest.MonkeyPatc
     assert json.loads(cmm("models", "show", "runs/a", "--json").stdout)["metrics"]["kind"] == "ofdd"
     assert "sound" in cmm("models", "verify", "runs/a").stdout
     assert "the same artifact" in cmm("models", "diff", "runs/a", "runs/a").stdout
-    shipped = str(Path(chain.__file__).parent / "artifacts" / "sim-smollm2")
-    difference = json.loads(cmm("models", "diff", "runs/a", shipped, "--json").stdout)
+    difference = json.loads(cmm("models", "diff", "runs/a", str(SHIPPED), "--json").stdout)
     assert not difference["same"]
     assert "settings.students.width" in difference["changed"]
     wrong = cmm("probe", "runs/nowhere")
