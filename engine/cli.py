@@ -80,6 +80,19 @@ def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -
 
 
 @main.command()
+@click.argument("instrument")
+@click.option("--dates", help="Days: a,b or a..b [all].")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="The last N events only.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@configured
+def events(config: Config, instrument: str, dates: str | None, last: int | None, as_json: bool) -> None:
+    """Show a recording as it was understood: trades, and the best five levels after each update."""
+    from engine.events import show_events
+
+    show_events(config, instrument, dates, last, as_json)
+
+
+@main.command()
 @click.option("--instrument", required=True)
 @click.option("--dates", help="Days: a,b or a..b [all].")
 @configured

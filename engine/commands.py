@@ -27,7 +27,7 @@ from engine.summary import summarise
 from engine.tape import Fill
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable
-from venues.errors import DataError
+from venues.errors import DataError, EmptyFile
 from venues.importer import Imported, import_events, import_recording
 from venues.loaders import LOADERS, recordings
 from venues.simulator import simulate
@@ -46,7 +46,8 @@ def import_files(config: Config, files: list[Path], format_name: str | None, aga
     if format_name is not None and format_name not in LOADERS:
         raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
     catalog = open_catalog(config)
-    found = recordings(files, format_name)
+    empty: list[Path] = []
+    found = recordings(files, format_name, empty)
     results: list[Imported] = []
     failure: DataError | None = None
     with catalog.lock(), console.bar("importing") as update:
@@ -54,13 +55,19 @@ def import_files(config: Config, files: list[Path], format_name: str | None, aga
             share = index / len(found)
             try:
                 results.append(import_recording(catalog, recording, _events_progress(update, share), again))
+            except EmptyFile:
+                empty += recording.files
             except DataError as error:
                 failure = error
                 break
+    for path in empty:
+        click.echo(f"{path}: skipped, it holds no rows", err=True)
     if results:
         _show_imports(catalog, results, as_json)
     if failure is not None:
         raise failure
+    if not results:
+        raise EmptyFile(f"{empty[0]}: the file is empty; nothing was imported")
 
 
 def _events_progress(update: Callable[[str, float], None], share: float) -> Callable[[str, int], None]:
@@ -79,7 +86,7 @@ def _show_imports(catalog: Catalog, results: list[Imported], as_json: bool) -> N
             day.book_updates,
             day.trades,
             day.crossed,
-            "there already" if done.skipped else "new",
+            _how(done, day),
         ]
         for done, day in days[:_SHOWN_DAYS]
     ]
@@ -90,6 +97,15 @@ def _show_imports(catalog: Catalog, results: list[Imported], as_json: bool) -> N
     for result in results:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result.drops.items())) or "nothing"
         click.echo(f"{result.recording}: left out or changed: {reasons}")
+        for note in dict.fromkeys(note for day in result.days for note in day.notes):
+            click.echo(f"{result.recording}: {note}")
+
+
+def _how(done: Imported, day: Day) -> str:
+    """How a day stands after the import of one of its recordings."""
+    if done.skipped:
+        return "there already"
+    return f"{len(day.parts)} parts" if day.parts else "new"
 
 
 def record_datasets(config: Config, instrument: str, dates: str | None) -> None:

@@ -13,6 +13,7 @@ from nautilus_trader.model import (
     AssetClass,
     BookAction,
     BookOrder,
+    CryptoFuture,
     CryptoPerpetual,
     Currency,
     CurrencyPair,
@@ -35,6 +36,7 @@ from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Level, Trade
 LAST = 128  # RecordFlag.F_LAST: closes a batch of deltas
 _SIDES = {BID: OrderSide.BUY, ASK: OrderSide.SELL}
 _AGGRESSORS = {BUY: AggressorSide.BUY, SELL: AggressorSide.SELL, NO_AGGRESSOR: AggressorSide.NO_AGGRESSOR}
+_EIGHT_UTC_NS = 8 * 3_600 * 10**9  # crypto futures expire at 08:00 UTC
 _INDEX_VENUES = frozenset({"CFFEX", "GLBX", "SGX", "SIM"})
 
 
@@ -120,6 +122,11 @@ def instrument(contract: Contract, near: dt.date) -> Any:
     if terms.kind == "future":
         end = expiry(contract.symbol, near)
         end_ns = int(dt.datetime.combine(end, dt.time(), dt.UTC).timestamp()) * 10**9
+        if terms.base:
+            coin, settles, money = Currency.from_str(terms.base), quote, Currency.from_str("USD")
+            margin["multiplier"] = Quantity.from_str(str(terms.multiplier))
+            crypto = (coin, money if terms.inverse else quote, settles, terms.inverse, 0, end_ns + _EIGHT_UTC_NS)
+            return CryptoFuture(*ids, *crypto, units.price_precision, units.size_precision, tick, lot, 0, 0, **margin)
         asset = AssetClass.INDEX if contract.exchange in _INDEX_VENUES else AssetClass.COMMODITY
         multiplier = Quantity.from_str(str(terms.multiplier))
         return FuturesContract(

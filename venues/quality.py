@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
-from nautilus_trader.model import OrderSide
 
 from venues.book import LevelBook
 from venues.catalog import Catalog, Day
-from venues.events import ASK, BID
-from venues.nautilus import Units
+from venues.moments import apply, moments
 from venues.sessions import SessionClock
 
 GAP_S = 5.0
@@ -81,12 +78,11 @@ class _Tally:
 def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
     """Read a day and measure it."""
     contract = catalog.contract(day)
-    units = Units(contract)
     sessions = SessionClock(contract.sessions).closes(day.start_ns, day.end_ns)
     book, tally, series = LevelBook(), _Tally(), Series([], [], [], [])
     keep = max(1, day.book_updates // _MAX_SERIES)
     last_ts, touch = 0, (0, 0)
-    for ts, changes, trade in _merged(catalog, day, units):
+    for ts, _, changes, trade in moments(catalog, day):
         if last_ts:
             _hold(tally, book, touch, (last_ts, ts), sessions)
         last_ts = ts
@@ -95,49 +91,13 @@ def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
             if len(series.trades) < _MAX_SERIES:
                 series.trades.append((ts, *trade))
             continue
-        for side, price, size in changes:
-            if side == 0:
-                book.clear()
-            else:
-                book.set(side, price, size)
+        apply(book, changes)
         touch = _count_book(tally, book, touch)
         if tally.updates % keep == 0 and touch[0] and touch[1]:
             series.ts_ns.append(ts)
             series.mid.append(sum(touch) / 2)
             series.spread.append(touch[1] - touch[0])
     return _quality(day, tally), series
-
-
-def _merged(
-    catalog: Catalog, day: Day, units: Units
-) -> Iterator[tuple[int, list[tuple[int, int, int]], tuple[int, int, int] | None]]:
-    """Book batches and trades in order of arrival; a batch's (0, 0, 0) clears the book."""
-    for deltas, trades in catalog.chunks(day):
-        waiting = iter(trades)
-        trade = next(waiting, None)
-        batch: list[tuple[int, int, int]] = []
-        for delta in deltas:
-            while trade is not None and trade.ts_init < delta.ts_init:
-                yield trade.ts_init, [], _print(trade, units)
-                trade = next(waiting, None)
-            if delta.is_clear:
-                batch.append((0, 0, 0))
-                continue
-            order = delta.order
-            side = BID if order.side == OrderSide.BUY else ASK
-            size = 0 if delta.is_delete else order.size.raw // units.lot_raw
-            batch.append((side, order.price.raw // units.tick_raw, size))
-            if delta.flags & 128:
-                yield delta.ts_init, batch, None
-                batch = []
-        while trade is not None:
-            yield trade.ts_init, [], _print(trade, units)
-            trade = next(waiting, None)
-
-
-def _print(trade: object, units: Units) -> tuple[int, int, int]:
-    side = {"BUY": 1, "SELL": 2}.get(trade.aggressor_side.name, 0)  # type: ignore[attr-defined]
-    return trade.price.raw // units.tick_raw, trade.size.raw // units.lot_raw, side  # type: ignore[attr-defined]
 
 
 def _hold(

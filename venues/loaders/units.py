@@ -1,0 +1,128 @@
+"""Prices, sizes and times as files write them, in the units of the schema: one rule for all loaders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from venues.contracts import Contract
+from venues.errors import DataError
+from venues.events import Level
+
+_CACHE = 100_000
+_MAX_PRICE = 1.7e13
+_MAX_SIZE = 3.4e13
+_MAX_COUNT = 1 << 62
+"""What Nautilus' fixed-point prices and quantities, and 64 bits, can hold."""
+_FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
+"""1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
+_PER_UNIT = ((1, 1_000_000_000), (1_000, 1_000_000), (1_000_000, 1_000), (1_000_000_000, 1))
+
+
+class Grid:
+    """A contract's grid of ticks and lots, for the words of a file.
+
+    A price off the tick is left out and counted (`off_tick`); a size off the lot is rounded and counted
+    (`size_rounded_to_lot`): it stood before the lot was made coarser.
+    """
+
+    def __init__(self, contract: Contract, counts: Counter[str]) -> None:
+        self.contract, self.counts = contract, counts
+        self._prices: dict[str | float, int | None] = {}
+        self._sizes: dict[str | float, int] = {}
+
+    def level(self, side: int, price: str | float, size: str | float) -> Level | None:
+        """A level in ticks and lots; None when its price is off the tick.
+
+        Raises
+        ------
+        ValueError
+            A word is no number.
+        DataError
+            The price is zero or below, or too large.
+
+        """
+        ticks, lots = self._known(price), self.lots(size)
+        if ticks is None:
+            self.counts["off_tick"] += 1
+            return None
+        if ticks <= 0:
+            if lots == 0:
+                return None  # a side that is empty
+            raise self._not_positive(price)
+        return side, ticks, lots
+
+    def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
+        """Levels of a row that shows a whole book; None where a price is off the tick (counted once: without
+        that level it would be another book)."""
+        before = self.counts["off_tick"]
+        levels = [level for row in rows if (level := self.level(*row)) is not None]
+        if self.counts["off_tick"] == before:
+            return levels
+        self.counts["off_tick"] = before + 1
+        return None
+
+    def ticks(self, price: str | float) -> int | None:
+        """A price in ticks; None, counted, when it is off the tick."""
+        ticks = self._known(price)
+        if ticks is None:
+            self.counts["off_tick"] += 1
+        elif ticks <= 0:
+            raise self._not_positive(price)
+        return ticks
+
+    def lots(self, size: str | float) -> int:
+        """A size in whole lots, at least one where there is any."""
+        try:
+            return self._sizes[size]
+        except KeyError:
+            pass
+        value = float(size)
+        lots = self.contract.lots(value)
+        if value != value or not 0 <= value <= _MAX_SIZE or (lots or 0) > _MAX_COUNT:
+            raise DataError(f"{self.contract.id}: {size} is no size")
+        if lots is None or (lots == 0 and value > 0):
+            self.counts["size_rounded_to_lot"] += 1
+            return max(1, int(value / self.contract.lot))
+        return _keep(self._sizes, size, lambda _: lots)
+
+    def _known(self, price: str | float) -> int | None:
+        try:
+            return self._prices[price]
+        except KeyError:
+            return _keep(self._prices, price, self._ticks)
+
+    def _ticks(self, price: str | float) -> int | None:
+        value = float(price)
+        ticks = self.contract.ticks(value)
+        if value != value or abs(value) > _MAX_PRICE or abs(ticks or 0) > _MAX_COUNT:
+            raise DataError(f"{self.contract.id}: {price} is no price")
+        return ticks
+
+    def _not_positive(self, price: str | float) -> DataError:
+        return DataError(
+            f"{self.contract.id}: a price of {price}: prices of zero or below cannot be traded here yet; "
+            "leave this contract out"
+        )
+
+
+def _keep[K, V](cache: dict[K, V], key: K, make: Callable[[K], V]) -> V:
+    if len(cache) >= _CACHE:
+        cache.clear()
+    value = cache[key] = make(key)
+    return value
+
+
+def epoch_ns(stamp: int) -> int:
+    """Nanoseconds of a time stamp in seconds, milli-, micro- or nanoseconds since 1970: told by its size.
+
+    Raises
+    ------
+    ValueError
+        It lies between 1990 and 2100 in none of these units.
+
+    """
+    for per_second, ns in _PER_UNIT:
+        if _FIRST_S * per_second <= stamp < _LAST_S * per_second:
+            return stamp * ns
+    raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
