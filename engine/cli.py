@@ -73,7 +73,7 @@ def import_(config: Config, files: tuple[Path, ...], format_name: str | None, ag
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @configured
 def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Show what a recording is worth: span, gaps, spread, rates, depth, trades; with plots."""
+    """Show what a recording is worth, with a verdict: gaps, spread, rates, depth, trades; and plots."""
     from engine.inspect import inspect_instrument
 
     inspect_instrument(config, instrument, dates, as_json)
@@ -280,6 +280,7 @@ def models_diff(one: Path, other: Path, as_json: bool) -> None:
     "--quoter", type=click.Choice(["cmm", "foic", "liic", "ltiic", "as", "glft"]), help="Instead of strategy.quoter."
 )
 @click.option("--fees", type=click.Choice(["exchange", "zero", "rebate"]), help="Instead of fees.scenario.")
+@click.option("--anyway", is_flag=True, help="Whatever `cmm inspect` says of the recording.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @configured
 def backtest(
@@ -289,6 +290,7 @@ def backtest(
     artifact: Path | None,
     quoter: str | None,
     fees: str | None,
+    anyway: bool,
     as_json: bool,
 ) -> None:
     """Trade recorded days and report."""
@@ -301,7 +303,7 @@ def backtest(
         changes["strategy"] = msgspec.structs.replace(config.strategy, quoter=quoter)
     if fees is not None:
         changes["fees"] = msgspec.structs.replace(config.fees, scenario=fees)
-    run_backtest(msgspec.structs.replace(config, **changes), instrument, dates, as_json)
+    run_backtest(msgspec.structs.replace(config, **changes), instrument, dates, as_json, anyway)
 
 
 @main.command()

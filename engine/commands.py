@@ -27,7 +27,7 @@ from engine.summary import summarise
 from engine.tape import Fill
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable
-from venues.errors import DataError, EmptyFile
+from venues.errors import DataError, EmptyFileError
 from venues.importer import Imported, import_events, import_recording
 from venues.loaders import LOADERS, recordings
 from venues.simulator import simulate
@@ -55,7 +55,7 @@ def import_files(config: Config, files: list[Path], format_name: str | None, aga
             share = index / len(found)
             try:
                 results.append(import_recording(catalog, recording, _events_progress(update, share), again))
-            except EmptyFile:
+            except EmptyFileError:
                 empty += recording.files
             except DataError as error:
                 failure = error
@@ -67,7 +67,7 @@ def import_files(config: Config, files: list[Path], format_name: str | None, aga
     if failure is not None:
         raise failure
     if not results:
-        raise EmptyFile(f"{empty[0]}: the file is empty; nothing was imported")
+        raise EmptyFileError(f"{empty[0]}: the file is empty; nothing was imported")
 
 
 def _events_progress(update: Callable[[str, float], None], share: float) -> Callable[[str, int], None]:
@@ -163,10 +163,14 @@ def simulate_recording(config: Config, minutes: float, seed: int) -> None:
     )
 
 
-def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
+def run_backtest(config: Config, instrument: str, dates: str | None, as_json: bool, anyway: bool = False) -> None:
+    from engine.inspect import refuse_unusable
+
     catalog = open_catalog(config)
     chosen = select.days(catalog, instrument, dates)
+    doubts = refuse_unusable(config, catalog, chosen, anyway)
     plan, notes = plan_backtest(config, catalog, chosen)
+    notes = doubts + notes
     for note in notes:
         console.stderr.print(note, markup=False)
     with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:

@@ -23,6 +23,7 @@ from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.quoters import CmmConfig, IntensityConfig, OffsetConfig
 from venues.adapters_config import AdaptersConfig
+from venues.verdict import VerdictConfig
 
 SHIPPED = Path(__file__).parent.parent / "models" / "artifacts" / "sim-smollm2"
 
@@ -347,6 +348,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fees: FeesConfig = FeesConfig()
     backtest: BacktestConfig = BacktestConfig()
     calibrate: CalibrateConfig = CalibrateConfig()
+    inspect: VerdictConfig = VerdictConfig()
     adapters: AdaptersConfig = AdaptersConfig()
     paper: PaperConfig = PaperConfig()
     live: LiveConfig = LiveConfig()

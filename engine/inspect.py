@@ -14,10 +14,14 @@ from engine import console, page, select
 from engine.commands import open_catalog
 from engine.config import Config
 from engine.runs import final_name, run_folder, write_json
+from venues.catalog import Catalog, Day
 from venues.contracts import Contract
+from venues.errors import DataError
 from venues.quality import Quality, Series, measure
+from venues.verdict import Verdict, judge, worst
 
 _POINTS = 5_000
+_SAID = {"usable": "usable", "care": "usable with care", "unusable": "not usable"}
 _ROWS = (
     ("first", "first arrival"),
     ("last", "last arrival"),
@@ -50,35 +54,65 @@ def inspect_instrument(config: Config, instrument: str, dates: str | None, as_js
             update(str(day.date), index / len(chosen))
             measured.append(measure(catalog, day))
     qualities = [quality for quality, _ in measured]
+    verdicts = [judge(quality, config.inspect) for quality in qualities]
+    word = worst(verdicts)
     with run_folder(config, "inspect", {"instrument": instrument, "dates": dates}) as folder:
         contract = catalog.contract(chosen[0])
-        write_json(folder / "quality.json", qualities)
-        page.write(folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, contract))
+        write_json(folder / "quality.json", [_with_verdict(q, v) for q, v in zip(qualities, verdicts, strict=True)])
+        page.write(
+            folder / "inspect.html", f"{chosen[0].instrument} · recordings", "", _sections(measured, verdicts, contract)
+        )
         report = final_name(folder) / "inspect.html"
     if as_json:
-        days = [msgspec.to_builtins(q) for q in qualities]
-        summary = {"instrument": chosen[0].instrument, "days": days, "page": str(report)}
+        days = [_with_verdict(q, v) for q, v in zip(qualities, verdicts, strict=True)]
+        summary = {
+            "instrument": chosen[0].instrument,
+            "verdict": word,
+            "reasons": [f"{q.date}: {text}" for q, v in zip(qualities, verdicts, strict=True) for text in v.reasons],
+            "days": days,
+            "page": str(report),
+        }
         click.echo(msgspec.json.encode(summary))
         return
     columns = {q.date: msgspec.to_builtins(q) for q in qualities}
     rows = [[label, *(c[name] for c in columns.values())] for name, label in _ROWS]
+    rows.append(["verdict", *(_SAID[v.verdict] for v in verdicts)])
     rows.append(
         ["left out or changed", *("\n".join(f"{k} {v:,}" for k, v in q.drops.items()) or "–" for q in qualities)]
     )
     console.stdout.print(console.table(chosen[0].instrument, ["", *columns], rows))
-    for quality in qualities:
-        for warning in quality.warnings:
-            console.stdout.print(f"{quality.date}: {warning}", markup=False)
+    for quality, verdict in zip(qualities, verdicts, strict=True):
+        for reason in verdict.reasons:
+            console.stdout.print(f"{quality.date}: {reason}", markup=False)
+    console.stdout.print(f"{chosen[0].instrument}: {_SAID[word]}", markup=False)
     console.stdout.print(f"plots {report}", markup=False)
 
 
-def _sections(measured: list[tuple[Quality, Series]], contract: Contract) -> list[str]:
+def refuse_unusable(config: Config, catalog: Catalog, chosen: list[Day], anyway: bool) -> list[str]:
+    """Notes on days whose recording is unusable; raises where there is one, unless `anyway`."""
+    notes = []
+    for day in chosen:
+        verdict = judge(measure(catalog, day)[0], config.inspect)
+        if verdict.verdict != "unusable":
+            continue
+        said = f"{day.instrument} {day.date} is not usable: {verdict.reasons[0]}"
+        if not anyway:
+            raise DataError(f"{said}; see cmm inspect, or give --anyway to trade it all the same")
+        notes.append(f"WARNING: {said}")
+    return notes
+
+
+def _with_verdict(quality: Quality, verdict: Verdict) -> dict[str, Any]:
+    return {**msgspec.to_builtins(quality), **msgspec.to_builtins(verdict)}
+
+
+def _sections(measured: list[tuple[Quality, Series]], verdicts: list[Verdict], contract: Contract) -> list[str]:
     columns = [msgspec.to_builtins(q) for q, _ in measured]
     rows: list[list[Any]] = [[label, *(c[name] for c in columns)] for name, label in _ROWS]
     sections = [page.section("Days", page.table(["", *(c["date"] for c in columns)], rows))]
-    for quality, series in measured[:10]:
-        warnings = "".join(f"<li>{html.escape(text)}</li>" for text in quality.warnings)
-        parts = [f"<ul>{warnings}</ul>"] if warnings else []
+    for (quality, series), verdict in list(zip(measured, verdicts, strict=True))[:10]:
+        reasons = "".join(f"<li>{html.escape(text)}</li>" for text in verdict.reasons)
+        parts = [f"<p>{_SAID[verdict.verdict]}</p>", f"<ul>{reasons}</ul>" if reasons else ""]
         parts += [page.figure(_prices(series, contract)), page.figure(_spreads(quality)), page.figure(_rate(series))]
         if quality.gaps:
             gaps = [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:12]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ctp_day, ctp_file, ctp_row
-from venues import importer
+from venues import day_writer, importer
 from venues.catalog import Catalog
 from venues.contracts import ContractTable, expiry
 from venues.errors import DataError
@@ -64,7 +64,7 @@ def test_an_import_stopped_half_way_leaves_nothing_that_passes_for_whole(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = ctp_day(tmp_path / "a.csv")
-    monkeypatch.setattr(importer, "CHUNK", 100)  # several files a day, some of them moved
+    monkeypatch.setattr(day_writer, "CHUNK", 100)  # several files a day, some of them moved
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt

@@ -275,9 +275,7 @@ def _with_holidays(name: str, sessions: Sessions, calendars: dict[str, Holidays]
         raise DataError(
             f"sessions {name}: unknown holidays {sessions.holidays!r}; known are {', '.join(sorted(calendars))}"
         )
-    return msgspec.structs.replace(
-        sessions, closed=sessions.closed + days.closed, early=days.early | sessions.early
-    )
+    return msgspec.structs.replace(sessions, closed=sessions.closed + days.closed, early=days.early | sessions.early)
 
 
 def _decimals(value: Decimal) -> int:

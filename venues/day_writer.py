@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from nautilus_trader.model import OrderBookDelta, TradeTick
@@ -50,8 +51,9 @@ class SpanWriter:
         self._updates += 1
         self._levels += len(changes)
         self._deltas += self._make.deltas(changes, self._sequence, ts_event, ts, clear, owners)
-        self._hash.update(struct.pack(f"<q{3 * len(changes)}q", ts, *(x for level in changes for x in level)))
-        self._hash.update(struct.pack(f"<{len(owners)}q", *owners))
+        self._hash.update(struct.pack(f"<q{3 * len(changes)}q", ts, *chain.from_iterable(changes)))
+        if owners:
+            self._hash.update(struct.pack(f"<{len(owners)}q", *owners))
         if len(self._deltas) >= CHUNK:
             self._flush()
 

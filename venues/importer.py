@@ -6,7 +6,6 @@ import datetime as dt
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -14,7 +13,7 @@ from venues.book import LevelBook, OrderBook
 from venues.catalog import Catalog, Day, Source, sha256
 from venues.contracts import Contract
 from venues.day_writer import SpanWriter
-from venues.errors import DataError, EmptyFile
+from venues.errors import DataError, EmptyFileError
 from venues.events import BookUpdate, Event, Level, OrderLevel, OrderUpdate, Trade
 from venues.loaders import LOADERS, Recording
 from venues.loaders.findings import Findings, sum_counts
@@ -114,7 +113,7 @@ class _Run:
         drops = self.findings.total()
         if not days:
             reasons = ", ".join(f"{reason} {n}" for reason, n in drops.most_common(4)) or "no rows"
-            error = DataError if count or drops else EmptyFile
+            error = DataError if count or drops else EmptyFileError
             raise error(f"{self.name}: nothing in it could be imported ({reasons})")
         self.catalog.complete(self.sources, days)
         return Imported(self.name, days, dict(drops), skipped=False)

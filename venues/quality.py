@@ -177,18 +177,14 @@ def _quality(day: Day, t: _Tally) -> Quality:
 
 
 def _warnings(day: Day, t: _Tally) -> list[str]:
-    """What a user has to know before trusting a backtest on this day."""
-    found = []
+    """What a user has to know before trusting a backtest on this day, however good the recording is."""
+    found = list(day.notes)
     if day.depth == 1:
         found.append("level 1 only: an order away from the touch has no known queue, fills there flatter")
     if not t.trades:
         found.append("no trades: resting orders fill only when the book crosses them")
-    if t.crossed:
-        found.append(f"{t.crossed} crossed book states: quotes are pulled while they last")
-    if t.covered < 600:
-        found.append(f"only {t.covered:.0f} s of two-sided book: too little to judge a strategy")
-    if t.updates and t.one_sided / t.updates > 0.01:
-        found.append(f"{100 * t.one_sided / t.updates:.1f}% of the updates leave one side empty")
+    if moved := day.drops.get("spread_over_second", 0):
+        found.append(f"time stamps are whole seconds: {moved:,} rows were spread evenly within theirs")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from venues.errors import DataError, EmptyFile
+from venues.errors import DataError, EmptyFileError
 from venues.loaders.base import Loader, Recording, Traits, head, is_header_alone
 from venues.loaders.binance import BinanceLoader
 from venues.loaders.bitstamp import BitstampLoader
@@ -38,7 +38,7 @@ def detect(path: Path) -> Loader:
     """Return the loader that recognises a file's content."""
     start = head(path)
     if not start.strip():
-        raise EmptyFile(f"{path}: the file is empty")
+        raise EmptyFileError(f"{path}: the file is empty")
     for loader in LOADERS.values():
         if loader.recognises(path, start):
             return loader
@@ -70,10 +70,10 @@ def recordings(
             if name in _PARTS_MAY_BE_EMPTY or not is_header_alone(path):
                 by_loader.setdefault(name, []).append(path)
                 continue
-        except EmptyFile:
+        except EmptyFileError:
             pass
         if empty is None:
-            raise EmptyFile(f"{path}: the file is empty")
+            raise EmptyFileError(f"{path}: the file is empty")
         empty.append(path)
     return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
 

@@ -8,6 +8,7 @@ import decimal
 import gzip
 import io
 import lzma
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -170,9 +171,9 @@ class Rows:
             if text.strip().lower() in _NOTHING:
                 return None
             raise self.error(name, "a number") from None
-        if value != value:
+        if math.isnan(value):
             return None
-        if value - value != 0.0:
+        if math.isinf(value):
             raise self.error(name, "a number")
         return value
 

@@ -40,7 +40,7 @@ class BinanceLoader:
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         groups: dict[tuple[str, ...], list[tuple[int, Path]]] = {}
         for path in paths:
-            markets, first = _markets(path)
+            markets, first, _ = _markets(path)
             groups.setdefault(tuple(sorted(markets.values())), []).append((first, path))
         return [Recording(self.name, tuple(p for _, p in sorted(files))) for files in groups.values()]
 
@@ -51,6 +51,7 @@ class BinanceLoader:
 def _read(recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
     router = _Router(recording, terms, findings)
     for path in recording.files:
+        router.next_file(path)
         for number, line in lines(path):
             if not line:
                 continue
@@ -70,9 +71,14 @@ class _Router:
         self._path, self._terms, self._findings = recording.files[0], terms, findings
         self._streams: dict[str, BinanceStream] = {}
         self._nameless = False  # a snapshot that does not say whose it is was taken
-        markets, first = _markets(self._path)
+        self._told: set[str] = set()  # symbols whose trades the file tells one by one
+        markets, first, _ = _markets(self._path)
         for symbol, name in markets.items():
             self._add(symbol, name, first)
+
+    def next_file(self, path: Path) -> None:
+        """Trades and aggregate trades of a market are one stream: where a file has both, the aggregates are left."""
+        _, _, self._told = _markets(path)
 
     def events(self, ts: int, message: Any) -> Iterator[Event]:
         message, symbol, kind = _envelope(message)
@@ -87,6 +93,11 @@ class _Router:
                 self._findings.shared[f"{kind}_before_snapshot"] += 1
                 return
             stream = self._add(symbol, _name(symbol, "pu" in message), ts)
+        if kind == "trade":
+            self._told.add(symbol)
+        elif kind == "aggTrade" and symbol in self._told:
+            self._findings.of(stream.id)["aggregate_trade"] += 1
+            return
         yield from stream.events(ts, kind, message)
 
     def finish(self) -> None:
@@ -147,9 +158,9 @@ def _parse(line: str, where: str) -> tuple[int, Any]:
         raise DataError(f"{where}: not `<time> <json>` ({error})") from error
 
 
-def _markets(path: Path) -> tuple[dict[str, str], int]:
-    """Streams' symbols with their contract names, and the first receive time: from the first lines."""
-    first, found = 0, dict[str, str]()
+def _markets(path: Path) -> tuple[dict[str, str], int, set[str]]:
+    """From the first lines: symbols with their contract names, the first receive time, whose trades are told."""
+    first, found, told = 0, dict[str, str](), set[str]()
     for number, line in lines(path):
         if not line:
             continue
@@ -158,11 +169,13 @@ def _markets(path: Path) -> tuple[dict[str, str], int]:
         content, symbol, kind = _envelope(message)
         if kind == "depth" and isinstance(content, dict) and symbol not in found:
             found[symbol] = _name(symbol, "pu" in content)
+        elif kind == "trade":
+            told.add(symbol)
         if number >= _HEAD_LINES and found:
             break
     if not found:
         raise DataError(f"{path}: the capture has no depth stream")
-    return found, first
+    return found, first, told
 
 
 def _name(symbol: str, futures: bool) -> str:

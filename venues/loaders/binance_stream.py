@@ -34,7 +34,7 @@ class BinanceStream:
     """Turns one symbol's messages into events."""
 
     def __init__(self, contract: Contract, counts: Counter[str]) -> None:
-        self._id = contract.id
+        self.id = contract.id
         self._grid = Grid(contract, counts)
         self._counts = counts
         self._book = LevelBook()
@@ -77,7 +77,7 @@ class BinanceStream:
             return
         self._last_id, self._chained, self._sound = snapshot_id, False, True
         self._book.clear()
-        update = BookUpdate(self._id, event_ts, ts, levels, snapshot=True)
+        update = BookUpdate(self.id, event_ts, ts, levels, snapshot=True)
         self._book.apply(update)
         yield update
         waiting, self._waiting = self._waiting, []
@@ -106,7 +106,7 @@ class BinanceStream:
         self._sound = whole
         if self._quote is not None and self._last_id is not None and int(self._quote["u"]) > self._last_id:
             self._touch(self._quote)
-        yield BookUpdate(self._id, self._event_ts, ts, list(self._book.levels()), snapshot=True)
+        yield BookUpdate(self.id, self._event_ts, ts, list(self._book.levels()), snapshot=True)
 
     def _diff(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
         if self._last_id is None:
@@ -129,7 +129,7 @@ class BinanceStream:
             levels = levels + self._touch(self._quote)
         self._event_ts = epoch_ns(int(data.get("T", data["E"])))
         if levels:
-            yield BookUpdate(self._id, self._event_ts, ts, levels)
+            yield BookUpdate(self.id, self._event_ts, ts, levels)
 
     def _follows(self, first: int, previous: int) -> bool:
         assert self._last_id is not None
@@ -148,7 +148,7 @@ class BinanceStream:
         levels = self._touch(data)
         if levels:
             event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
-            yield BookUpdate(self._id, event_ts, ts, levels)
+            yield BookUpdate(self.id, event_ts, ts, levels)
 
     def _touch(self, quote: dict[str, Any]) -> list[Level]:
         """Level changes that make the quote the touch; prices better than it are gone."""
@@ -185,7 +185,7 @@ class BinanceStream:
             return
         aggressor = SELL if data["m"] else BUY  # m: the buyer was the maker
         event_ts = epoch_ns(int(data.get("T", data["E"])))
-        yield Trade(self._id, event_ts, ts, price, size, aggressor)
+        yield Trade(self.id, event_ts, ts, price, size, aggressor)
 
     def _again(self, data: dict[str, Any]) -> bool:
         """A trade told before, in the same stream or in the other: `aggTrade` names the trades it sums up."""
@@ -196,7 +196,8 @@ class BinanceStream:
         first, last = int(data["f"]), int(data["l"])
         if not 0 <= last - first < _MAX_AGGREGATE:
             raise ValueError(f"an aggregate of the trades {first} to {last}")
-        return any([self._trades.again(trade) for trade in range(first, last + 1)])
+        seen = [self._trades.again(trade) for trade in range(first, last + 1)]
+        return any(seen)
 
     def _levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
         levels: list[Level] = []

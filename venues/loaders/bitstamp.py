@@ -179,7 +179,7 @@ def _unit(path: Path) -> float:
             volume = float(fields[index].strip('" ')) if len(fields) == len(columns) else 0.0
         except ValueError:
             continue
-        if volume != volume or volume % 1.0:
+        if volume % 1.0:
             return 1.0
         largest = max(largest, volume)
         if number > _HEAD_ROWS:

@@ -8,7 +8,6 @@ volume and turnover are kept. Who was aggressor shows against the PREVIOUS row's
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from venues.contracts import Contract
 from venues.errors import DataError
@@ -30,12 +29,14 @@ _NEAR_ZERO_TICKS = 50
 
 
 class _Placed:
-    """A row with its time and trading day."""
+    """A row with its time and trading day; its best prices in ticks once it is taken, None for none."""
 
-    __slots__ = ("day", "row", "ts")
+    __slots__ = ("ask", "bid", "day", "row", "ts")
 
     def __init__(self, row: Row, ts: int, day: int) -> None:
         self.row, self.ts, self.day = row, ts, day
+        self.bid: int | None = None
+        self.ask: int | None = None
 
 
 class CtpStream:
@@ -53,33 +54,38 @@ class CtpStream:
         self._taken: _Placed | None = None  # the row that trades are reckoned from
         self._sides = 0
         self._agreed = self._missed = 0
+        self._out: list[Event] = []
 
-    def events(self, row: Row) -> Iterator[Event]:
-        """Take the next row; yields what the ones before it came to."""
+    def events(self, row: Row) -> list[Event]:
+        """Take the next row; returns what the ones before it came to."""
         if is_impossible(row):
             self._counts["far_stamp"] += 1
-            return
+            return []
         ts, day = place(row, self._contract.exchange, self._clock)
         before = self._held.ts if self._held is not None else self._last
         if before:
             moved = by_neighbours(ts, before, self._clock, STALE_NS)
-            self._counts["day_stamp_corrected"] += moved != ts
-            ts = moved
+            if moved != ts:
+                self._counts["day_stamp_corrected"] += 1
+                ts = moved
         if not self._clock.is_open(ts):  # before the order of time: stale rows of another session come first
             self._counts["outside_session"] += 1
-            return
+            return []
         held, self._held = self._held, _Placed(row, ts, day)
         if held is not None:
-            yield from self._judge(held, self._held)
+            self._judge(held, self._held)
+        out, self._out = self._out, []
+        return out
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> list[Event]:
         """What the last rows came to."""
         if self._held is not None:
-            yield from self._judge(self._held, None)
-        yield from self._flush()
+            self._judge(self._held, None)
+        self._flush()
         self._end_day()
+        return self._out
 
-    def _judge(self, placed: _Placed, after: _Placed | None) -> Iterator[Event]:
+    def _judge(self, placed: _Placed, after: _Placed | None) -> None:
         """Decide about a row by the one after it."""
         row, ts = placed.row, placed.ts
         if row.last == 0 and not row.volume and self._is_warm_up(placed, after):
@@ -100,7 +106,7 @@ class CtpStream:
             if ts < self._last:
                 self._counts["clock_back"] += 1
             placed.ts = self._last = max(ts, self._last)
-            yield from self._in_its_second(placed)
+            self._in_its_second(placed)
 
     def _is_warm_up(self, placed: _Placed, after: _Placed | None) -> bool:
         """A row of zeros before the feed knew the day's state; not one of a day without a trade so far."""
@@ -116,29 +122,29 @@ class CtpStream:
 
     # ── coarse time stamps ────────────────────────────────────────────────────────────────────
 
-    def _in_its_second(self, placed: _Placed) -> Iterator[Event]:
+    def _in_its_second(self, placed: _Placed) -> None:
         """Hold the rows of a whole second until it is over, as long as no finer stamp has been seen."""
         self._fine = self._fine or placed.ts % NS_PER_S != 0
         if self._fine:
-            yield from self._flush()
-            yield from self._take(placed)
+            self._flush()
+            self._take(placed)
             return
         if self._second and self._second[0].ts != placed.ts:
-            yield from self._flush()
+            self._flush()
         self._second.append(placed)
 
-    def _flush(self) -> Iterator[Event]:
+    def _flush(self) -> None:
         rows, self._second = self._second, []
         if len(rows) > 1 and not self._fine:
             self._counts["spread_over_second"] += len(rows)
             for placed, ts in zip(rows, spread(rows[0].ts, len(rows)), strict=True):
                 placed.ts = ts
         for placed in rows:
-            yield from self._take(placed)
+            self._take(placed)
 
     # ── the book ──────────────────────────────────────────────────────────────────────────────
 
-    def _take(self, placed: _Placed) -> Iterator[Event]:
+    def _take(self, placed: _Placed) -> None:
         row = placed.row
         levels = self._levels(row)
         if levels is None:
@@ -151,15 +157,18 @@ class CtpStream:
         if bids and asks and max(bids) >= min(asks):
             self._counts["crossed"] += 1
             return
+        placed.bid = bids[0] if bids and row.bids[0][1] > 0 else None
+        placed.ask = asks[0] if asks and row.asks[0][1] > 0 else None
         if self._taken is None or placed.day != self._taken.day:
             self._end_day()
             self._sides = self._sides_of(placed)
-        yield from self._trades(placed)
+        self._trades(placed)
         if row.volume is not None or self._taken is None:
             self._taken = placed
         depth = max(len(row.bids), len(row.asks))
         ts = placed.ts
-        yield BookUpdate(self._contract.id, ts, ts, levels, snapshot=True, depth=depth, day=placed.day)
+        update = BookUpdate(self._contract.id, ts, ts, levels, snapshot=True, depth=depth, day=placed.day)
+        self._out.append(update)
 
     def _levels(self, row: Row) -> list[Level] | None:
         shown = []
@@ -185,7 +194,7 @@ class CtpStream:
         )
         return 2
 
-    def _trades(self, placed: _Placed) -> Iterator[Trade]:
+    def _trades(self, placed: _Placed) -> None:
         row, before = placed.row, self._taken
         if before is None or row.volume is None or before.row.volume is None:
             return  # the first row's volume is the whole day's so far
@@ -216,9 +225,12 @@ class CtpStream:
                 return
         for price, lots in split_interval(average, round(volume / self._sides)):
             if price <= 0:
-                raise DataError(f"{self._contract.id}: a trade at zero or below cannot be traded here yet; leave it out")
-            side = self._aggressor(price, before.row)
-            yield Trade(self._contract.id, placed.ts, placed.ts, price, lots, side, day=placed.day)
+                raise DataError(
+                    f"{self._contract.id}: a trade at zero or below cannot be traded here yet; leave it out"
+                )
+            side = _aggressor(price, before.bid, before.ask)
+            trade = Trade(self._contract.id, placed.ts, placed.ts, price, lots, side, day=placed.day)
+            self._out.append(trade)
 
     def _average_ticks(self, row: Row, before: Row, volume: float) -> float | None:
         """Average price of the interval, in ticks; None where turnover and volume do not agree.
@@ -259,17 +271,15 @@ class CtpStream:
             )
         self._agreed = self._missed = 0
 
-    def _aggressor(self, price_ticks: int, before: Row) -> int:
-        """Who crossed the previous row's spread: above its mid the buyer, below it the seller."""
-        bids = [self._contract.ticks(p) for p, size in before.bids[:1] if size > 0]
-        asks = [self._contract.ticks(p) for p, size in before.asks[:1] if size > 0]
-        bid, ask = (bids or [None])[0], (asks or [None])[0]
-        if ask is None:
-            return SELL if bid is not None and price_ticks <= bid else NO_AGGRESSOR
-        if bid is None:
-            return BUY if price_ticks >= ask else NO_AGGRESSOR
-        side = 2 * price_ticks - bid - ask
-        return BUY if side > 0 else SELL if side < 0 else NO_AGGRESSOR
+
+def _aggressor(price: int, bid: int | None, ask: int | None) -> int:
+    """Who crossed the previous row's spread: above its mid the buyer, below it the seller."""
+    if ask is None:
+        return SELL if bid is not None and price <= bid else NO_AGGRESSOR
+    if bid is None:
+        return BUY if price >= ask else NO_AGGRESSOR
+    side = 2 * price - bid - ask
+    return BUY if side > 0 else SELL if side < 0 else NO_AGGRESSOR
 
 
 def split_interval(average_ticks: float, lots: int) -> list[tuple[int, int]]:

@@ -77,9 +77,7 @@ def is_impossible(row: Row) -> bool:
 
 
 @cache
-def _midnight(
-    exchange: str, calendar: SessionClock, trading_day: int, action_day: str, part: str
-) -> tuple[int, int]:
+def _midnight(exchange: str, calendar: SessionClock, trading_day: int, action_day: str, part: str) -> tuple[int, int]:
     day, date = _date(str(trading_day)), _date(action_day)
     if day == date and part != "day":
         if exchange == "CZCE":
@@ -101,7 +99,11 @@ def by_neighbours(ts: int, last: int, clock: SessionClock, slack_ns: int) -> int
     """
     if ts < last - slack_ns and last - slack_ns <= ts + DAY_NS <= last + _MORNING_NS and clock.is_open(ts + DAY_NS):
         return ts + DAY_NS
-    if ts > last + DAY_NS // 2 and last - slack_ns <= ts - DAY_NS <= last + 60 * NS_PER_S and clock.is_open(ts - DAY_NS):
+    if (
+        ts > last + DAY_NS // 2
+        and last - slack_ns <= ts - DAY_NS <= last + 60 * NS_PER_S
+        and clock.is_open(ts - DAY_NS)
+    ):
         return ts - DAY_NS
     return ts
 

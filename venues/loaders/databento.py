@@ -56,6 +56,8 @@ def _events(recording: Recording, terms: RecordingTerms, findings: Findings) -> 
     for path in recording.files:
         names = _symbols(path)
         by_id: dict[int, _Stream | None] = {}
+        for known_stream in streams.values():
+            known_stream.next_file()
         for record in _records(path):
             known = record.instrument_id
             if known not in by_id:
@@ -97,6 +99,10 @@ class _Stream:
         yield from self._changes(record)
         if record.flags & _LAST_FLAG and self._open is not None:
             yield self._end(record.ts_event, record.ts_recv)
+
+    def next_file(self) -> None:
+        """A snapshot that opens the next file is another one."""
+        self._in_snapshot = False
 
     def finish(self) -> Iterator[Event]:
         """End what the last record left open."""

@@ -6,6 +6,7 @@ Price / 100 = points. No trades, one instrument, Singapore time. Rows of NaN sta
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -63,7 +64,7 @@ def _events(path: Path, terms: RecordingTerms, findings: Findings) -> Iterator[B
 def _shown(rows: list[list[float]], where: str) -> Iterator[tuple[int, float, float]]:
     for bid, bid_size, ask, ask_size in rows:
         for side, price, size in ((BID, bid, bid_size), (ASK, ask, ask_size)):
-            if price != price or size != size or not size:  # NaN is nothing
+            if math.isnan(price) or math.isnan(size) or not size:  # NaN is nothing
                 continue
             if size < 0:
                 raise DataError(f"{where}: {size:g} is no size")

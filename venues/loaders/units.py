@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from venues.contracts import Contract
 from venues.errors import DataError
@@ -29,7 +29,7 @@ class Grid:
     def __init__(self, contract: Contract, counts: Counter[str]) -> None:
         self.contract, self.counts = contract, counts
         self._prices: dict[str | float, int | None] = {}
-        self._sizes: dict[str | float, int] = {}
+        self._lot = contract.lot
 
     def level(self, side: int, price: str | float, size: str | float) -> Level | None:
         """A level in ticks and lots; None when its price is off the tick.
@@ -42,7 +42,12 @@ class Grid:
             The price is zero or below, or too large.
 
         """
-        ticks, lots = self._known(price), self.lots(size)
+        ticks = self._prices[price] if price in self._prices else self._ticks(price)
+        value = float(size)
+        exact = value / self._lot
+        lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+        if abs(exact - lots) >= 1e-3 or (lots == 0 and value):
+            lots = self._odd_lots(value, size)
         if ticks is None:
             self.counts["off_tick"] += 1
             return None
@@ -64,7 +69,7 @@ class Grid:
 
     def ticks(self, price: str | float) -> int | None:
         """A price in ticks; None, counted, when it is off the tick."""
-        ticks = self._known(price)
+        ticks = self._prices[price] if price in self._prices else self._ticks(price)
         if ticks is None:
             self.counts["off_tick"] += 1
         elif ticks <= 0:
@@ -73,30 +78,29 @@ class Grid:
 
     def lots(self, size: str | float) -> int:
         """A size in whole lots, at least one where there is any."""
-        try:
-            return self._sizes[size]
-        except KeyError:
-            pass
         value = float(size)
-        lots = self.contract.lots(value)
-        if value != value or not 0 <= value <= _MAX_SIZE or (lots or 0) > _MAX_COUNT:
-            raise DataError(f"{self.contract.id}: {size} is no size")
-        if lots is None or (lots == 0 and value > 0):
-            self.counts["size_rounded_to_lot"] += 1
-            return max(1, int(value / self.contract.lot))
-        return _keep(self._sizes, size, lambda _: lots)
+        exact = value / self._lot
+        lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+        return lots if abs(exact - lots) < 1e-3 and (lots or not value) else self._odd_lots(value, size)
 
-    def _known(self, price: str | float) -> int | None:
-        try:
-            return self._prices[price]
-        except KeyError:
-            return _keep(self._prices, price, self._ticks)
+    def _odd_lots(self, value: float, size: str | float) -> int:
+        """Lots of a size that is no whole number of them, to the precision of a float."""
+        if not 0 <= value <= _MAX_SIZE or value / self._lot > _MAX_COUNT:
+            raise DataError(f"{self.contract.id}: {size} is no size")
+        lots = self.contract.lots(value)
+        if lots:
+            return lots
+        self.counts["size_rounded_to_lot"] += 1
+        return max(1, int(value / self._lot))
 
     def _ticks(self, price: str | float) -> int | None:
         value = float(price)
         ticks = self.contract.ticks(value)
-        if value != value or abs(value) > _MAX_PRICE or abs(ticks or 0) > _MAX_COUNT:
+        if not abs(value) <= _MAX_PRICE or abs(ticks or 0) > _MAX_COUNT:
             raise DataError(f"{self.contract.id}: {price} is no price")
+        if len(self._prices) >= _CACHE:
+            self._prices.clear()
+        self._prices[price] = ticks
         return ticks
 
     def _not_positive(self, price: str | float) -> DataError:
@@ -104,13 +108,6 @@ class Grid:
             f"{self.contract.id}: a price of {price}: prices of zero or below cannot be traded here yet; "
             "leave this contract out"
         )
-
-
-def _keep[K, V](cache: dict[K, V], key: K, make: Callable[[K], V]) -> V:
-    if len(cache) >= _CACHE:
-        cache.clear()
-    value = cache[key] = make(key)
-    return value
 
 
 def epoch_ns(stamp: int) -> int:
