@@ -15,12 +15,14 @@ from venues.contracts import Contract
 from venues.day_writer import SpanWriter
 from venues.errors import DataError, EmptyFileError
 from venues.events import BookUpdate, Event, Level, OrderLevel, OrderUpdate, Trade
-from venues.loaders import LOADERS, Recording
+from venues.loaders import LOADERS, Recording, traits
 from venues.loaders.findings import Findings, sum_counts
 from venues.nautilus import instrument
 from venues.overlap import Overlap
 from venues.sessions import SessionClock
 from venues.terms import RecordingTerms, as_date
+
+_JUST_BEFORE_NS = 1_000
 
 type Progress = Callable[[str, int], None]
 
@@ -132,7 +134,7 @@ class _InstrumentWriter:
         self._pending: list[OrderLevel] = []
         self._date: dt.date | None = None
         self._span: SpanWriter | None = None
-        self._written: list[SpanWriter] = []
+        self._written: list[SpanWriter] = []  # spans of the day that are whole
         self._there: list[Day] = []  # parts of the day that the catalog has from other files
         self._overlap: tuple[Day, Overlap] | None = None
 
@@ -187,6 +189,7 @@ class _InstrumentWriter:
         self._there = [] if self._run.again else self._run.catalog.others(contract.id, date, self._run.sources)
 
     def _start_span(self, ts: int, contract: Contract) -> None:
+        """A span begins with the whole book: it can be replayed alone."""
         assert self._date is not None
         folder = self._run.staging / contract.id / f"{self._date}.{len(self._written)}"
         self._span = SpanWriter(contract, self._date, folder)
@@ -198,6 +201,10 @@ class _InstrumentWriter:
     def _is_there(self, event: Event) -> bool:
         """Whether the catalog tells of this moment already: then compare, and write nothing."""
         part = next((p for p in self._there if p.start_ns <= event.ts_recv <= p.end_ns), None)
+        if part is not None and self._overlap is None and self._span is not None and self._is_before(event, part):
+            assert isinstance(event, Trade)
+            self._span.trade(msgspec.structs.replace(event, ts_recv=part.start_ns - _JUST_BEFORE_NS))
+            return True
         if self._overlap is not None and self._overlap[0] is not part:
             self._overlap[1].left(event.ts_event)
             self._overlap = None
@@ -211,6 +218,10 @@ class _InstrumentWriter:
         if isinstance(event, Trade) or self._changes(event)[0]:
             self._overlap[1].see(event, self._book)
         return True
+
+    def _is_before(self, event: Event, part: Day) -> bool:
+        """A trade of the interval that ends with the first row of a part, which cannot know of it."""
+        return isinstance(event, Trade) and event.ts_recv == part.start_ns and traits(self._run.format).snapshots
 
     def _write(self, event: Event) -> None:
         assert self._span is not None

@@ -31,6 +31,7 @@ from nautilus_trader.model import (
 )
 
 from venues.contracts import Contract, expiry
+from venues.errors import DataError
 from venues.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Level, Trade
 
 LAST = 128  # RecordFlag.F_LAST: closes a batch of deltas
@@ -53,10 +54,16 @@ class Units:
         self.quantity = cache(self._quantity)
 
     def _price(self, ticks: int) -> Price:
-        return Price.from_raw(ticks * self.tick_raw, self.price_precision)
+        try:
+            return Price.from_raw(ticks * self.tick_raw, self.price_precision)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"a price of {ticks:,} ticks is more than Nautilus can hold") from error
 
     def _quantity(self, lots: int) -> Quantity:
-        return Quantity.from_raw(lots * self.lot_raw, self.size_precision)
+        try:
+            return Quantity.from_raw(lots * self.lot_raw, self.size_precision)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"a size of {lots:,} lots is more than Nautilus can hold") from error
 
 
 class DeltaMaker:

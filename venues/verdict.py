@@ -81,9 +81,7 @@ def judge(quality: Quality, config: VerdictConfig) -> Verdict:
     minutes = q.covered_s / 60.0
     found = [
         _over(q.crossed / updates, config.crossed, f"{q.crossed:,} crossed book states: quotes are pulled meanwhile"),
-        _over(
-            q.one_sided / updates, config.one_sided, f"{q.one_sided / updates:.1%} of updates leave a side empty"
-        ),
+        _over(q.one_sided / updates, config.one_sided, f"{q.one_sided / updates:.1%} of updates leave a side empty"),
         _over(gaps / updates, config.lost, f"{gaps:,} gaps in the sequence: the book may be wrong after each"),
         _over(wrong / (events + wrong), config.left_out, f"{wrong:,} rows were left out or changed ({named})"),
         _over(held / events, config.clock, f"the clock ran backwards: {held:,} events bear the time it was held at"),

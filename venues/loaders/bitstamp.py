@@ -8,7 +8,6 @@ the orders created since, so that its first minutes are thin.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -163,8 +162,7 @@ def _update(row: _Rows, ts: int, grid: Grid) -> OrderUpdate | None:
 
 
 def _columns(header: str) -> list[str]:
-    names = next(csv.reader([header.strip()]), [])
-    return [name.strip().replace("_", ".") for name in names]
+    return [name.strip().strip('"').replace("_", ".") for name in header.split(",")]
 
 
 def _unit(path: Path) -> float:

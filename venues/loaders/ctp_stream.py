@@ -58,10 +58,10 @@ class CtpStream:
 
     def events(self, row: Row) -> list[Event]:
         """Take the next row; returns what the ones before it came to."""
+        ts, day = place(row, self._contract.exchange, self._clock)
         if is_impossible(row):
             self._counts["far_stamp"] += 1
             return []
-        ts, day = place(row, self._contract.exchange, self._clock)
         before = self._held.ts if self._held is not None else self._last
         if before:
             moved = by_neighbours(ts, before, self._clock, STALE_NS)

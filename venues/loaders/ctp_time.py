@@ -72,7 +72,7 @@ def place(row: Row, exchange: str, calendar: SessionClock) -> tuple[int, int]:
 def is_impossible(row: Row) -> bool:
     """A row whose ActionDay lies after its TradingDay, or long before it."""
     if row.ts or row.action_day == str(row.day):
-        return False
+        return False  # (place has made sure that both are dates)
     return not dt.timedelta(0) <= _date(str(row.day)) - _date(row.action_day) <= _LONGEST_BREAK
 
 

@@ -21,6 +21,7 @@ from venues.loaders.units import Grid
 from venues.terms import RecordingTerms
 
 _CHUNK = 1 << 20
+_HEADER, _MBO, _MBO_SIZES = 16, 0xA0, (56, 64)  # bytes of a record's header, its type, its length
 _PRICE_UNIT = 1e-9
 _UNDEFINED_PRICE = (1 << 63) - 1
 _SNAPSHOT_FLAG = 32
@@ -206,12 +207,45 @@ def _records(path: Path) -> Iterator[dbn.MBOMsg]:
 def _decoded(path: Path) -> Iterator[dbn.Metadata | dbn.MBOMsg]:
     """Yield the metadata, then each record, reading in chunks."""
     decoder = dbn.DBNDecoder()
+    frames = _Frames(path)
     with open_binary(path) as raw:
         while chunk := raw.read(_CHUNK):
             try:
-                decoder.write(chunk)
+                decoder.write(frames.take(chunk))
                 yield from decoder.decode()
             except (dbn.DBNError, ValueError, TypeError, KeyError) as error:
                 raise DataError(f"{path}: not a sound DBN file ({error})") from error
-        if decoder.buffer():
-            raise DataError(f"{path}: the file ends within a record; copy it again")
+    if frames.rest:
+        raise DataError(f"{path}: the file ends within a record; copy it again")
+
+
+class _Frames:
+    """Cuts a DBN stream into records before it is decoded: the decoder aborts on one of a wrong length."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begun = False
+        self.rest = b""
+
+    def take(self, chunk: bytes) -> bytes:
+        """Bytes of the metadata and the order records that are whole by now."""
+        data = self.rest + chunk
+        at, kept = 0, []
+        if not self._begun:
+            at = 8 + int.from_bytes(data[4:8], "little")
+            if len(data) < at or at < 8:
+                self.rest = data
+                return b""
+            self._begun = True
+            kept.append(data[:at])
+        start, end = at, len(data)
+        while at + _HEADER <= end and at + (size := 4 * data[at]) <= end:
+            if size < _HEADER or (data[at + 1] == _MBO and size not in _MBO_SIZES):
+                raise DataError(f"{self._path}: not a sound DBN file (a record of {size} bytes)")
+            if data[at + 1] != _MBO:
+                kept.append(data[start:at])
+                start = at + size
+            at += size
+        kept.append(data[start:at])
+        self.rest = data[at:]
+        return b"".join(kept)
