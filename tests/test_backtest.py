@@ -26,7 +26,7 @@ from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter
 from strategies.values import ASK, BID, Ladder, Market
 from strategies.working import WorkingOrders
-from venues import importer
+from venues import day_writer
 from venues.catalog import Catalog, Day
 from venues.contracts import ContractTable, Fees
 from venues.importer import import_events
@@ -68,7 +68,7 @@ def test_chunks_change_nothing(
     """The same market in many catalog files, loaded one after the other."""
     day = sim[1]
     split = Catalog(tmp_path / "data", ContractTable())
-    monkeypatch.setattr(importer, "CHUNK", 2_000)
+    monkeypatch.setattr(day_writer, "CHUNK", 2_000)
     import_events(split, simulate(5, 480.0, day.start_ns), "sim", "simulator", [], Counter(), lambda *_: None)
     again = run_day(split, split.day(day.instrument, day.date), Plan(CONFIG, "cmm", SHIPPED, None))
     assert len(list(split.chunks(day))) > 4

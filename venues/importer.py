@@ -137,6 +137,7 @@ class _InstrumentWriter:
         self._written: list[SpanWriter] = []  # spans of the day that are whole
         self._there: list[Day] = []  # parts of the day that the catalog has from other files
         self._overlap: tuple[Day, Overlap] | None = None
+        self._difference: DataError | None = None
 
     def add(self, event: Event) -> Day | None:
         """Take one event; return the day it completed by starting the next, if it did."""
@@ -167,6 +168,9 @@ class _InstrumentWriter:
         """Finish and commit the day at hand."""
         if self._date is None or self._contract is None:
             return None
+        self._end_overlap()
+        if self._difference is not None:
+            raise self._difference
         if self._span is not None:
             self._written.append(self._span)
         run, date = self._run, self._date
@@ -175,7 +179,7 @@ class _InstrumentWriter:
             (span.finish(run.format, run.sources, drops if last else {}, notes if last else []), span.folder)
             for span, last in zip(self._written, _ends(len(self._written)), strict=True)
         ]
-        self._date, self._span, self._written, self._overlap = None, None, [], None
+        self._date, self._span, self._written = None, None, []
         if not parts:  # the catalog had it all
             return run.catalog.day(self._symbol, date)
         _check_grid(self._contract, date, drops, [part for part, _ in parts])
@@ -207,7 +211,7 @@ class _InstrumentWriter:
             return True
         if self._overlap is not None and self._overlap[0] is not part:
             self._overlap[1].left(event.ts_event)
-            self._overlap = None
+            self._end_overlap()
         if part is None:
             return False
         if self._overlap is None:
@@ -218,6 +222,12 @@ class _InstrumentWriter:
         if isinstance(event, Trade) or self._changes(event)[0]:
             self._overlap[1].see(event, self._book)
         return True
+
+    def _end_overlap(self) -> None:
+        """Note whether the two told the same: said at the end of the day, after what else is wrong with the file."""
+        if self._overlap is not None:
+            self._difference = self._difference or self._overlap[1].difference
+        self._overlap = None
 
     def _is_before(self, event: Event, part: Day) -> bool:
         """A trade of the interval that ends with the first row of a part, which cannot know of it."""

@@ -23,12 +23,15 @@ class Overlap:
     """
 
     def __init__(self, catalog: Catalog, part: Day, name: str) -> None:
+        self.difference: DataError | None = None
         self._part, self._name = part, name
         self._theirs = _told(catalog, part)
         self._aligned = False
 
     def see(self, event: Event, book: LevelBook) -> None:
-        """Take the next event of the import with the book after it; raise where the two differ."""
+        """Take the next event of the import with the book after it; the first `difference` is kept."""
+        if self.difference is not None:
+            return
         if isinstance(event, Trade):
             ours: _Told = (event.ts_event, True, (event.price, event.size, event.aggressor))
             if not self._aligned:
@@ -41,12 +44,12 @@ class Overlap:
                 return
         theirs = next(self._theirs, None)
         if theirs is not None and theirs != ours:
-            self._refuse(ours[0])
+            self._differs(ours[0])
 
     def left(self, ts_event: int) -> None:
         """The import goes on after the part: all that the part holds must have been told."""
-        if next(self._theirs, None) is not None:
-            self._refuse(ts_event)
+        if self.difference is None and next(self._theirs, None) is not None:
+            self._differs(ts_event)
 
     def _align(self, ours: _Told) -> None:
         for theirs in self._theirs:
@@ -54,11 +57,11 @@ class Overlap:
                 return
             if theirs[0] > ours[0]:
                 break
-        self._refuse(ours[0])
+        self._differs(ours[0])
 
-    def _refuse(self, ts_event: int) -> None:
+    def _differs(self, ts_event: int) -> None:
         sources = ", ".join(source.name for source in self._part.sources) or self._part.format
-        raise DataError(
+        self.difference = DataError(
             f"{self._name}: overlaps what is imported of {self._part.instrument} {self._part.date} from {sources} "
             f"({_iso(self._part.start_ns)} to {_iso(self._part.end_ns)}) and differs from it at {_iso(ts_event)}; "
             "leave one of them out, or import this one with --again to replace that one"

@@ -158,7 +158,10 @@ def _update(row: _Rows, ts: int, grid: Grid) -> OrderUpdate | None:
         return None
     event_ts = row.moment("exchange.timestamp")
     size = 0 if action == "deleted" else level[2]
-    return OrderUpdate(grid.contract.id, event_ts, ts, row.integer("id"), side, level[1], size)
+    order_id = row.integer("id")
+    if not 0 <= order_id < 1 << 63:
+        raise row.error("id", "an order's id")
+    return OrderUpdate(grid.contract.id, event_ts, ts, order_id, side, level[1], size)
 
 
 def _columns(header: str) -> list[str]:
