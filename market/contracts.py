@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from market.errors import DataError
 
-_TABLE = Path(__file__).with_name("contracts.yaml")
+_TABLES = [Path(__file__).with_name(name) for name in ("contracts.yaml", "holidays.yaml")]
 _BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
 _BY_CHOICE = frozenset({"SHFE", "INE"})
 _FUTURE = re.compile(r"([A-Za-z]+)(\d{3,4})$")
+_DATED = re.compile(r"(.+_)(\d{6})$")
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,11 +55,22 @@ class Sessions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Trading hours in local time; an empty list means around the clock, day by UTC date.
 
     Intervals are "HH:MM-HH:MM". A night session starts at or after 18:00 and belongs to the next
-    trading day; it may end after midnight ("21:00-02:30").
+    trading day; it may end after midnight ("21:00-02:30"). `holidays` names a calendar of the table, whose
+    days are put into `closed` (no session) and `early` (when the day's last session ends).
     """
 
     timezone: str = "UTC"
     hours: list[str] = []
+    holidays: str = ""
+    closed: list[dt.date] = []
+    early: dict[dt.date, str] = {}
+
+
+class Holidays(msgspec.Struct, forbid_unknown_fields=True):
+    """Weekdays on which an exchange is closed, and those on which it closes early ("HH:MM")."""
+
+    closed: list[dt.date] = []
+    early: dict[dt.date, str] = {}
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,6 +94,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
     sessions: dict[str, Sessions] = {}
+    holidays: dict[str, Holidays] = {}
     contracts: list[Terms] = []
 
 
@@ -145,12 +159,16 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     def ticks(self, price: float) -> int | None:
         """Price in ticks, or None when it does not lie on the grid (tolerance 1e-3 tick)."""
         exact = price / self.tick
+        if not math.isfinite(exact):
+            return None
         ticks = round(exact)
         return ticks if abs(exact - ticks) < 1e-3 + 1e-12 * abs(exact) else None
 
     def lots(self, size: float) -> int | None:
         """Size in lots, or None when it is not a whole number of lots."""
         exact = size / self.lot
+        if not math.isfinite(exact):
+            return None
         lots = round(exact)
         return lots if abs(exact - lots) < 1e-3 + 1e-12 * abs(exact) else None
 
@@ -159,12 +177,17 @@ class ContractTable:
     """Looks up terms by exchange and symbol; later files override the built-in table."""
 
     def __init__(self, extra: Sequence[Path] = ()) -> None:
-        self._sessions: dict[str, Sessions] = {"continuous": Sessions()}
+        sessions: dict[str, Sessions] = {"continuous": Sessions()}
+        calendars: dict[str, Holidays] = {}
         self._rows: list[Terms] = []
-        for path in (_TABLE, *extra):
+        for path in (*_TABLES, *extra):
             table = _read(path)
-            self._sessions.update(table.sessions)
+            sessions.update(table.sessions)
+            for name, days in table.holidays.items():
+                known = calendars.setdefault(name, Holidays())
+                known.closed, known.early = known.closed + days.closed, known.early | days.early
             self._rows = table.contracts + self._rows
+        self._sessions = {name: _with_holidays(name, s, calendars) for name, s in sessions.items()}
         for row in self._rows:
             if row.sessions not in self._sessions:
                 raise DataError(
@@ -178,8 +201,7 @@ class ContractTable:
         `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Without
         a `date` the terms of today hold.
         """
-        match = _FUTURE.match(symbol)
-        product = match.group(1) if match else symbol
+        product = _product(symbol)
         for row in self._rows:
             if exchange is not None and row.exchange != exchange:
                 continue
@@ -212,8 +234,16 @@ class ContractTable:
 
 
 def expiry(symbol: str, near: dt.date) -> dt.date:
-    """End of a future's delivery month, from its code (`IF2101`, `TA205`); `near` gives the decade."""
-    match = _FUTURE.match(symbol)
+    """Last day of a future, from its code; `near` gives the decade.
+
+    `BTCUSDT_240927` names the day itself, `IF2101` and `TA205` the delivery month, whose end it is.
+    """
+    dated, match = _DATED.match(symbol), _FUTURE.match(symbol)
+    try:
+        if dated is not None:
+            return dt.datetime.strptime(dated.group(2), "%y%m%d").date()
+    except ValueError as error:
+        raise DataError(f"{symbol}: {dated.group(2) if dated else ''} is no date YYMMDD") from error
     if match is None:
         return near.replace(year=near.year + 10, day=1)
     digits = match.group(2)
@@ -226,6 +256,26 @@ def expiry(symbol: str, near: dt.date) -> dt.date:
     if not 1 <= month <= 12:
         raise DataError(f"{symbol}: {month} is no delivery month")
     return dt.date(year + month // 12, month % 12 + 1, 1)
+
+
+def _product(symbol: str) -> str:
+    """What a future's code is called in the table: `IF2101` is IF, `BTCUSDT_240927` BTCUSDT_YYMMDD."""
+    if match := _FUTURE.match(symbol):
+        return match.group(1)
+    if match := _DATED.match(symbol):
+        return f"{match.group(1)}YYMMDD"
+    return symbol
+
+
+def _with_holidays(name: str, sessions: Sessions, calendars: dict[str, Holidays]) -> Sessions:
+    if not sessions.holidays:
+        return sessions
+    days = calendars.get(sessions.holidays)
+    if days is None:
+        raise DataError(
+            f"sessions {name}: unknown holidays {sessions.holidays!r}; known are {', '.join(sorted(calendars))}"
+        )
+    return msgspec.structs.replace(sessions, closed=sessions.closed + days.closed, early=days.early | sessions.early)
 
 
 def _decimals(value: Decimal) -> int:

@@ -67,8 +67,11 @@ class LevelBook:
     def _replace(self, update: BookUpdate) -> list[Level]:
         """Turn a snapshot into level changes: shown levels set, vanished ones in range removed."""
         changes: list[Level] = []
-        for side, levels in ((BID, self.bids), (ASK, self.asks)):
-            shown = {price: size for s, price, size in update.levels if s == side}
+        bids: dict[int, int] = {}
+        asks: dict[int, int] = {}
+        for side, price, size in update.levels:
+            (bids if side == BID else asks)[price] = size
+        for side, levels, shown in ((BID, self.bids, bids), (ASK, self.asks, asks)):
             if not shown or not update.depth or len(shown) < update.depth:
                 gone = [p for p in levels if p not in shown]  # the side ends where the feed says
             elif side == BID:

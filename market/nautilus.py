@@ -14,6 +14,7 @@ from nautilus_trader.model import (
     AssetClass,
     BookAction,
     BookOrder,
+    CryptoFuture,
     CryptoPerpetual,
     Currency,
     CurrencyPair,
@@ -32,17 +33,20 @@ from nautilus_trader.model import (
 from numpy.typing import NDArray
 
 from market.contracts import Contract, expiry
+from market.errors import DataError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Level, Trade
 
 _ROWS = 4096
 
 LAST = 128  # RecordFlag.F_LAST: closes a batch of deltas
+_UPDATE, _DELETE = BookAction.UPDATE, BookAction.DELETE
 _SIDES = {BID: OrderSide.BUY, ASK: OrderSide.SELL}
 _AGGRESSORS = {BUY: AggressorSide.BUY, SELL: AggressorSide.SELL, NO_AGGRESSOR: AggressorSide.NO_AGGRESSOR}
+_EIGHT_UTC_NS = 8 * 3_600 * 10**9  # crypto futures expire at 08:00 UTC
 _INDEX_VENUES = frozenset({"CFFEX", "GLBX", "SGX", "SIM"})
 
 
-type NautilusInstrument = CryptoPerpetual | CurrencyPair | Equity | FuturesContract
+type NautilusInstrument = CryptoFuture | CryptoPerpetual | CurrencyPair | Equity | FuturesContract
 
 
 class Instrument:
@@ -78,10 +82,16 @@ class Instrument:
         return int(quantity.raw // self.lot_raw)
 
     def _price(self, ticks: int) -> Price:
-        return Price.from_raw(ticks * self.tick_raw, self.price_precision)
+        try:
+            return Price.from_raw(ticks * self.tick_raw, self.price_precision)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"a price of {ticks:,} ticks is more than Nautilus can hold") from error
 
     def _quantity(self, lots: int) -> Quantity:
-        return Quantity.from_raw(lots * self.lot_raw, self.size_precision)
+        try:
+            return Quantity.from_raw(lots * self.lot_raw, self.size_precision)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"a size of {lots:,} lots is more than Nautilus can hold") from error
 
 
 class Decoder:
@@ -150,14 +160,13 @@ class DeltaMaker:
         notice of an order id, which carries them to a queue model.
         """
         batch = [OrderBookDelta.clear(self.instrument_id, sequence, ts_event, ts_init)] if clear else []
-        last = len(changes) - 1
-        for index, (side, price, size) in enumerate(changes):
-            action = BookAction.UPDATE if size else BookAction.DELETE
-            order = BookOrder(
-                _SIDES[side], self.units.price(price), self.units.quantity(size), owners[index] if owners else price
-            )
-            flags = LAST if index == last else 0
-            batch.append(OrderBookDelta(self.instrument_id, action, order, flags, sequence, ts_event, ts_init))
+        instrument_id, to_price, to_quantity = self.instrument_id, self.units.price, self.units.quantity
+        left = len(changes)
+        for (side, price, size), owner in zip(changes, owners or [level[1] for level in changes], strict=True):
+            left -= 1
+            order = BookOrder(_SIDES[side], to_price(price), to_quantity(size), owner)
+            action, flags = _UPDATE if size else _DELETE, 0 if left else LAST
+            batch.append(OrderBookDelta(instrument_id, action, order, flags, sequence, ts_event, ts_init))
         return batch
 
     def trade(self, trade: Trade, sequence: int, ts_init: int) -> TradeTick:
@@ -192,6 +201,24 @@ def nautilus_instrument(contract: Contract, near: dt.date) -> NautilusInstrument
     if terms.kind == "future":
         end = expiry(contract.symbol, near)
         end_ns = int(dt.datetime.combine(end, dt.time(), dt.UTC).timestamp()) * 10**9
+        if terms.base:
+            margin["multiplier"] = Quantity.from_str(str(terms.multiplier))
+            return CryptoFuture(
+                *ids,
+                Currency.from_str(terms.base),
+                Currency.from_str("USD") if terms.inverse else quote,
+                quote,
+                terms.inverse,
+                0,
+                end_ns + _EIGHT_UTC_NS,
+                contract.price_precision,
+                contract.size_precision,
+                tick,
+                lot,
+                0,
+                0,
+                **margin,
+            )
         asset = AssetClass.INDEX if contract.exchange in _INDEX_VENUES else AssetClass.COMMODITY
         multiplier = Quantity.from_str(str(terms.multiplier))
         return FuturesContract(

@@ -27,7 +27,7 @@ from strategies.maker import MarketMaker
 from strategies.quoters import FoicQuoter
 from strategies.values import Ladder, Market
 from strategies.working import WorkingOrders
-from venues.recordings import importer
+from venues.recordings import day_writer
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
@@ -70,7 +70,7 @@ def test_chunks_change_nothing(
     """The same market in many catalog files, loaded one after the other."""
     day = sim[1]
     split = Catalog(tmp_path / "data", ContractTable())
-    monkeypatch.setattr(importer, "CHUNK", 2_000)
+    monkeypatch.setattr(day_writer, "CHUNK", 2_000)
     import_events(split, simulate(5, 480.0, day.start_ns), "sim", "simulator", [], Counter(), lambda *_: None)
     again = run_day(split, split.day(day.instrument, day.date), Plan(CONFIG, "cmm", SHIPPED, None))
     assert len(list(split.chunks(day))) > 4

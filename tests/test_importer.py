@@ -6,15 +6,16 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from market.contracts import ContractTable, expiry
+from market.contracts import ContractTable, Sessions, expiry
 from market.errors import DataError
 from market.events import ASK, BID, BookUpdate, Event, Trade
 from market.sessions import SessionClock
 from tests.conftest import ctp_day, ctp_file, ctp_row
-from venues.recordings import importer
+from venues.recordings import day_writer, importer
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
@@ -27,8 +28,8 @@ def quiet(*_: object) -> None:
     pass
 
 
-def do_import(catalog: Catalog, *paths: Path) -> list[importer.Imported]:
-    return [import_recording(catalog, recording, quiet) for recording in recordings(list(paths))]
+def do_import(catalog: Catalog, *paths: Path, again: bool = False) -> list[importer.Imported]:
+    return [import_recording(catalog, recording, quiet, again) for recording in recordings(list(paths))]
 
 
 def ns(*when: int) -> int:
@@ -64,7 +65,7 @@ def test_an_import_stopped_half_way_leaves_nothing_that_passes_for_whole(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = ctp_day(tmp_path / "a.csv")
-    monkeypatch.setattr(importer, "CHUNK", 100)  # several files a day, some of them moved
+    monkeypatch.setattr(day_writer, "CHUNK", 100)  # several files a day, some of them moved
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -89,7 +90,7 @@ def test_a_catalog_whose_manifest_was_called_ledger_opens_and_a_day_imported_aga
     assert catalog.instruments() == ["IF2101.CFFEX"]
     assert catalog.days("IF2101.CFFEX") == {day.date: day}
     assert do_import(catalog, tmp_path / "a.csv")[0].skipped
-    (done,) = do_import(catalog, ctp_day(tmp_path / "b.csv", 200))
+    (done,) = do_import(catalog, ctp_day(tmp_path / "b.csv", 200), again=True)
     assert catalog.days("IF2101.CFFEX") == {day.date: done.days[0]}
     assert not list((catalog.root / "ledger").rglob("*.json"))
     assert list((catalog.root / "manifest").rglob("*.json"))
@@ -108,12 +109,13 @@ def test_a_bad_row_late_in_a_file_keeps_earlier_imports(catalog: Catalog, tmp_pa
     assert not (catalog.root / ".staging").exists()
 
 
-def test_importing_a_day_again_from_another_file_replaces_it(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_file_that_tells_a_part_of_what_is_there_adds_nothing(catalog: Catalog, tmp_path: Path) -> None:
     do_import(catalog, ctp_day(tmp_path / "a.csv", 300))
     (done,) = do_import(catalog, ctp_day(tmp_path / "b.csv", 200))
     day = catalog.day("IF2101.CFFEX", dt.date(2021, 1, 4))
-    assert day.book_updates == done.days[0].book_updates == 200
-    assert sum(bool(d.flags & 128) for deltas, _ in catalog.chunks(day) for d in deltas) == 200
+    assert day == done.days[0]
+    assert day.book_updates == 300
+    assert sum(bool(d.flags & 128) for deltas, _ in catalog.chunks(day) for d in deltas) == 300
 
 
 def test_auction_rows_and_rows_after_the_close_are_left_out(catalog: Catalog, tmp_path: Path) -> None:
@@ -184,6 +186,31 @@ def test_night_sessions_belong_to_the_next_weekday(contracts: ContractTable) -> 
     assert opens == sorted(opens)
 
 
+@pytest.mark.parametrize(("zone", "hours"), [("America/New_York", "09:30-16:00"), ("Europe/London", "18:00-17:00")])
+@pytest.mark.parametrize("month", [3, 11])
+def test_sessions_are_wall_clock_times_across_a_change_of_the_clock(zone: str, hours: str, month: int) -> None:
+    clock = SessionClock(Sessions(timezone=zone, hours=[hours]))
+    first, last = ns(2024, month, 1), ns(2024, month, 28) if month == 11 else ns(2024, 4, 5)
+    spans = clock.closes(first, last)
+    for start, end in spans:
+        opens, closes = (dt.datetime.fromtimestamp(t / NS, ZoneInfo(zone)).strftime("%H:%M") for t in (start, end))
+        assert f"{opens}-{closes}" == hours
+    for ts in range(first, last, 1800 * NS):
+        assert clock.is_open(ts) == any(start <= ts < end + NS for start, end in spans)
+
+
+def test_holidays_close_their_day_and_the_evening_before(contracts: ContractTable, tmp_path: Path) -> None:
+    clock = SessionClock(contracts.by_id("ag2402.SHFE").sessions)
+    eve, holiday, back = ns(2022, 9, 30, 13, 30), ns(2022, 10, 3, 2), ns(2022, 10, 10, 2)
+    assert [clock.is_open(t) for t in (eve, holiday, back)] == [False, False, True]
+    assert clock.trading_day(eve) == dt.date(2022, 10, 10)
+    nasdaq = SessionClock(contracts.by_id("AAPL.NASDAQ").sessions)
+    assert [nasdaq.is_open(ns(2023, 11, 24, 17, 30)), nasdaq.is_open(ns(2023, 11, 24, 18, 30))] == [True, False]
+    extra = tmp_path / "mine.yaml"
+    extra.write_text("holidays: {cn: {closed: [2022-10-10]}}")
+    assert not SessionClock(ContractTable([extra]).by_id("ag2402.SHFE").sessions).is_open(back)
+
+
 def test_around_the_clock_days_are_utc_dates(contracts: ContractTable) -> None:
     clock = SessionClock(contracts.by_id("BTCUSDT.BINANCE").sessions)
     assert clock.trading_day(ns(2024, 8, 8, 23, 59)) == dt.date(2024, 8, 8)
@@ -215,6 +242,7 @@ def test_contract_terms(contracts: ContractTable, tmp_path: Path) -> None:
         ("TA205", dt.date(2022, 2, 18), dt.date(2022, 6, 1)),
         ("TA001", dt.date(2019, 5, 1), dt.date(2020, 2, 1)),
         ("rb2212", dt.date(2022, 2, 18), dt.date(2023, 1, 1)),
+        ("BTCUSDT_240927", dt.date(2024, 7, 19), dt.date(2024, 9, 27)),
     ],
 )
 def test_expiry(symbol: str, near: dt.date, expected: dt.date) -> None:

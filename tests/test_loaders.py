@@ -15,13 +15,16 @@ from market.errors import DataError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, OrderUpdate, Trade
 from tests.conftest import CTP_HEADER, ctp_file, ctp_row
 from venues.recordings.loaders import LOADERS, detect, recordings
-from venues.recordings.loaders.ctp import split_interval
+from venues.recordings.loaders.ctp_stream import split_interval
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.terms import RecordingTerms
 
 
 def read(*paths: Path, contracts: ContractTable) -> tuple[list[Event], Counter[str]]:
-    drops: Counter[str] = Counter()
+    findings = Findings()
     (recording,) = recordings(list(paths))
-    return list(LOADERS[recording.format].events(recording, contracts, drops)), drops
+    events = list(LOADERS[recording.format].events(recording, RecordingTerms(contracts), findings))
+    return events, findings.total()
 
 
 def books(events: list[Event]) -> list[BookUpdate]:
@@ -305,12 +308,12 @@ def test_coinbase_side_of_a_match_is_the_makers(tmp_path: Path, contracts: Contr
 def test_bitstamp_trades_are_read_off_the_resting_orders(tmp_path: Path, contracts: ContractTable) -> None:
     rows = [
         "id,timestamp,exchange.timestamp,price,volume,action,direction",
-        "1,1000,1000,236.50,500000000,created,ask",
-        "2,2000,2000,236.50,200000000,created,bid",  # a taker
-        "1,2001,2000,236.50,300000000,changed,ask",
-        "2,2002,2000,236.50,0,deleted,bid",
-        "1,3000,3000,236.50,300000000,deleted,ask",  # cancelled, not matched
-        "9,3001,3000,236.50,300000000,deleted,ask",
+        "1,1430438401000,1430438401000,236.50,500000000,created,ask",
+        "2,1430438402000,1430438402000,236.50,200000000,created,bid",  # a taker
+        "1,1430438402001,1430438402000,236.50,300000000,changed,ask",
+        "2,1430438402002,1430438402000,236.50,0,deleted,bid",
+        "1,1430438403000,1430438403000,236.50,300000000,deleted,ask",  # cancelled, not matched
+        "9,1430438403001,1430438403000,236.50,300000000,deleted,ask",
     ]
     path = tmp_path / "orders.csv"
     path.write_text("\n".join(rows) + "\n")

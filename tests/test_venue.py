@@ -6,7 +6,6 @@ import datetime as dt
 import gc
 import json
 from collections import Counter
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from nautilus_trader.execution import MakerTakerFeeModel
 
-from engine.backtest.run import run_day, stream_day
-from engine.backtest.run_recorder import RunRecorder
+from engine.backtest.run import run_day
 from engine.calibration import calibrate as calibration
 from engine.calibration.calibrate import fit
 from engine.calibration.hypothetical_orders import Cancels
@@ -28,33 +25,25 @@ from engine.plan import Plan
 from market.contracts import ContractTable, Fees, Tier
 from market.errors import ConfigError
 from market.events import ASK, BID, SELL, BookUpdate, Event, Trade
-from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast
-from models.features.book_features import FeatureSpec
-from strategies.clock import SimulatedClock
 from strategies.differ import DifferConfig
-from strategies.feature_stream import FeatureStream
-from strategies.fill_policy import ExactFills
 from strategies.guard import GuardConfig
 from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
 from strategies.quoters import OffsetConfig
-from strategies.subscription import RecordedSubscription
 from strategies.values import Market
-from strategies.wiring import MakerConfig, Ports, Quoting
+from strategies.wiring import MakerConfig
+from tests.scripted import trade_script
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
-from venues.simulation.exchange import SimulatedExchange
 from venues.simulation.fees import FeeSchedule, FeesConfig
-from venues.simulation.hosted import SimulatedGateway
 from venues.simulation.latency import CommandPath, DelayConfig, LatencyConfig
 from venues.simulation.queues import Nautilus, Pessimistic, QueueConfig, QueueModel
 
 S = 10**9
 MS = 10**6
 T0 = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * S
-ZERO = MakerTakerFeeModel(Decimal(0), Decimal(0))
 
 
 class Fixed:
@@ -97,13 +86,6 @@ def fills(
     """(ms, side, price, lots) of our fills in a scripted market."""
     catalog = Catalog(tmp_path / "data", ContractTable())
     day = import_events(catalog, events, "script", "simulator", [], Counter(), lambda *_: None).days[0]
-    contract = catalog.contract(day)
-    instrument = Instrument(contract, 0)
-    stream, recorder = FeatureStream(instrument, FeatureSpec(warm_up_s=0.0, max_gap_s=1000.0)), RunRecorder()
-    path = CommandPath(LatencyConfig(decision=DelayConfig(), order=DelayConfig(ms=order_ms)), day.start_ns, day.end_ns)
-    schedule = FeeSchedule(contract, Fees())
-    exchange = SimulatedExchange(instrument, model, path, schedule, snapshots=snapshots, decode=stream.peek)
-    gateway = SimulatedGateway(exchange)
     settings = MakerConfig(
         LadderConfig(levels=levels, size_lots=size, size_step_lots=0),
         DifferConfig(),
@@ -112,9 +94,7 @@ def fills(
         0.0,
         [(day.start_ns, day.end_ns + S)],
     )
-    ports = Ports(gateway, SimulatedClock(), ExactFills(), RecordedSubscription(), recorder)
-    maker = MarketMaker(settings, instrument, Quoting(stream, quoter), ports)
-    stream_day(catalog, day, maker, ZERO, balance=1e8, gateway=gateway, last_mid=lambda: 1001.5)
+    recorder = trade_script(catalog, day, quoter, settings, model, order_ms=order_ms, snapshots=snapshots)
     return [((f.ts_ns - T0) // MS, f.side, f.price_ticks, f.lots) for f in recorder.fills]
 
 

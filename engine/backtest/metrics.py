@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.backtest.episode import Episode
+from market.sessions import SessionClock
 
 MARKOUT_S = (0.1, 1.0, 10.0, 60.0)
 
@@ -32,7 +34,10 @@ class EPnL:
 
 
 class MAP:
-    """Mean absolute position: time-weighted mean of |position| over the episode, lots."""
+    """Mean absolute position: time-weighted mean of |position| over the episode's sessions, lots.
+
+    Breaks of the exchange do not count: nobody can trade in them.
+    """
 
     name = "map_lots"
 
@@ -66,7 +71,8 @@ class MaxPosition:
 class Sharpe:
     """Mean over standard deviation of 1-minute PnL changes, times the root of the minutes in an episode.
 
-    No capital base: a ratio to compare quoters on the same days, not an annual return.
+    Minutes of sessions, breaks left out; undefined where the changes differ by rounding alone. No capital
+    base: a ratio to compare quoters on the same days, not an annual return.
     """
 
     name = "sharpe"
@@ -74,7 +80,7 @@ class Sharpe:
     def compute(self, episodes: Sequence[Episode]) -> float | None:
         changes = [_per_minute(e) for e in episodes]
         pooled = np.concatenate(changes) if changes else np.zeros(0)
-        if len(pooled) < 2 or pooled.std() == 0:
+        if len(pooled) < 2 or pooled.std() <= _residue(episodes):
             return None
         return float(pooled.mean() / pooled.std() * np.sqrt(len(pooled) / len(episodes)))
 
@@ -172,15 +178,37 @@ SHOWN = (
 
 
 def held_lot_ns(episode: Episode) -> tuple[float, float]:
-    """|position| integrated over the episode, lots · ns, and its length, ns."""
-    steps = np.diff(episode.tape.ts_ns)
+    """|position| integrated over the episode's session time, lots · ns, and that time, ns."""
+    steps = np.diff(_session_ns(episode))
     return float((np.abs(episode.position[:-1]) * steps).sum()), float(steps.sum())
 
 
-def _per_minute(episode: Episode) -> np.ndarray:  # type: ignore[type-arg]
-    """Changes of equity from minute to minute."""
+def _session_ns(episode: Episode) -> NDArray[np.int64]:
+    """Session time from the first update to each one, ns (updates,): it stands still in breaks."""
     ts = episode.tape.ts_ns
-    if len(ts) < 2:
+    if not len(ts):
+        return ts
+    sessions = SessionClock(episode.contract.sessions).closes(int(ts[0]), int(ts[-1]))
+    passed = np.zeros(len(ts), np.int64)
+    for start, end in sessions:
+        passed += np.clip(ts, max(start, int(ts[0])), end) - max(start, int(ts[0]))
+    return passed
+
+
+def _per_minute(episode: Episode) -> NDArray[np.float64]:
+    """Changes of equity from minute to minute of session time."""
+    passed = _session_ns(episode)
+    if len(passed) < 2:
         return np.zeros(0)
-    marks = np.arange(ts[0], ts[-1], 60 * 10**9)
-    return np.diff(episode.equity[np.maximum(np.searchsorted(ts, marks, side="right") - 1, 0)])
+    marks = np.arange(0, passed[-1], 60 * 10**9)
+    return np.diff(episode.equity[np.maximum(np.searchsorted(passed, marks, side="right") - 1, 0)])
+
+
+def _residue(episodes: Sequence[Episode]) -> float:
+    """What equity can differ by through rounding alone: it is a difference of values this large."""
+    largest = 0.0
+    for e in episodes:
+        if len(e.tape.ts_ns):
+            worth = float(np.abs(e.contract.mark_value(e.tape.mids)).max())
+            largest = max(largest, worth * float(np.abs(e.signed_lots).sum()), float(np.abs(e.equity).max()))
+    return 1e-14 * largest

@@ -37,7 +37,7 @@ class RunRecorder(Observer):
         self.actions = [0, 0, 0]
         self.placed_lots = 0
         self._ts = array("q")
-        self._ints = array("i")  # bid, ask, position, own bid, own ask; 0 for none
+        self._ints = array("q")  # bid, ask, position, own bid, own ask; 0 for none
         self._floats = array("f")  # forecast mid change, spread, log volume, confidence; NaN for none
         self._decisions = array("q")
         self._progress = progress
@@ -79,9 +79,9 @@ class RunRecorder(Observer):
         return np.frombuffer(self._ts, np.int64) if self._ts else np.zeros(0, np.int64)
 
     @property
-    def columns(self) -> NDArray[np.int32]:
+    def columns(self) -> NDArray[np.int64]:
         """(updates, 5): bid, ask, position, own best bid and ask; ticks and lots, 0 for none."""
-        return np.frombuffer(self._ints, np.int32).reshape(-1, 5) if self._ints else np.zeros((0, 5), np.int32)
+        return np.frombuffer(self._ints, np.int64).reshape(-1, 5) if self._ints else np.zeros((0, 5), np.int64)
 
     @property
     def forecasts(self) -> NDArray[np.float32]:

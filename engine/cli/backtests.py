@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 @overriding("--artifact", "model.artifact", "Artifact to forecast with.", metavar="PATH")
 @overriding("--quoter", "strategy.quoter")
 @overriding("--fees", "fees.scenario")
+@click.option("--anyway", is_flag=True, help="Trade it even where `cmm inspect` says that it is not usable.")
 @options.as_json
 @configured
-def backtest(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
+def backtest(config: Config, instrument: str, dates: str | None, anyway: bool, as_json: bool) -> None:
     """Trade recorded days and write a report."""
     from engine.cli import console, results
     from engine.reports.results import run_backtest
 
-    results.emit_kept(run_backtest(config, instrument, dates, console.PROGRESS), as_json)
+    results.emit_kept(run_backtest(config, instrument, dates, console.PROGRESS, anyway=anyway), as_json)
 
 
 @click.command()

@@ -10,6 +10,7 @@ from engine.cli.groups import Commands
 _COMMANDS: tuple[click.Command, ...] = (
     recordings.import_,
     recordings.inspect,
+    recordings.events,
     recordings.record,
     recordings.simulate,
     backtests.backtest,

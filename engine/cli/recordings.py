@@ -12,8 +12,11 @@ from engine.cli.options import configured
 
 if TYPE_CHECKING:
     from engine.config import Config
+    from engine.recordings.events import BookShown, TradeShown
     from engine.recordings.importing import Imports
     from engine.reports.inspection import Inspection
+    from venues.recordings.catalog import Day
+    from venues.recordings.importer import Imported
 
 _SHOWN_DAYS = 40
 
@@ -30,6 +33,8 @@ def import_(config: Config, files: tuple[Path, ...], format_name: str | None, ag
     from engine.recordings.importing import import_files
 
     imports = import_files(config, list(files), format_name, again=again, progress=console.PROGRESS)
+    for path in imports.empty:
+        click.echo(f"{path}: skipped, it holds no rows", err=True)
     if imports.done:
         console.emit(imports.done, as_json, lambda: _show_imports(imports))
     if imports.failure is not None:
@@ -41,8 +46,7 @@ def _show_imports(imports: Imports) -> None:
 
     days = [(done, day) for done in imports.done for day in done.days]
     rows: list[list[object]] = [
-        [d.instrument, d.date, d.book_updates, d.trades, d.crossed, "there already" if done.skipped else "new"]
-        for done, d in days[:_SHOWN_DAYS]
+        [d.instrument, d.date, d.book_updates, d.trades, d.crossed, _how(done, d)] for done, d in days[:_SHOWN_DAYS]
     ]
     columns = ["instrument", "date", "book updates", "trades", "crossed", ""]
     console.show_table(f"catalog {imports.root}", columns, rows)
@@ -51,6 +55,15 @@ def _show_imports(imports: Imports) -> None:
     for done in imports.done:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(done.drops.items())) or "nothing"
         click.echo(f"{done.recording}: left out or changed: {reasons}")
+        for note in dict.fromkeys(note for day in done.days for note in day.notes):
+            click.echo(f"{done.recording}: {note}")
+
+
+def _how(done: Imported, day: Day) -> str:
+    """How a day stands after the import of one of its recordings."""
+    if done.skipped:
+        return "there already"
+    return f"{len(day.parts)} parts" if day.parts else "new"
 
 
 @click.command()
@@ -59,7 +72,7 @@ def _show_imports(imports: Imports) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @configured
 def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -> None:
-    """Show the quality of a recording: time span, gaps, spread, update rate, depth, trades; with plots."""
+    """Judge a recording: may it be traded, and why not; gaps, spread, update rate, depth, trades; with plots."""
     from engine.cli import console
     from engine.reports.inspection import inspect_instrument
 
@@ -69,16 +82,38 @@ def inspect(config: Config, instrument: str, dates: str | None, as_json: bool) -
 
 def _show_inspection(found: Inspection) -> None:
     from engine.cli import console
-    from engine.reports.inspection import measures
+    from engine.reports.inspection import measures, said
 
     rows = measures(found.days)
     drops = ["\n".join(f"{reason} {count:,}" for reason, count in day.drops.items()) or "–" for day in found.days]
     rows.append(["left out or changed", *drops])
     console.show_table(found.instrument, ["", *(day.date for day in found.days)], rows)
-    for day in found.days:
-        for warning in day.warnings:
-            console.say(f"{day.date}: {warning}")
+    for reason in found.reasons:
+        console.say(reason)
+    console.say(f"{found.instrument}: {said(found.verdict)}")
     console.say(f"plots {found.page}")
+
+
+@click.command()
+@click.argument("instrument")
+@options.dates
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="The last N events only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@configured
+def events(config: Config, instrument: str, dates: str | None, last: int | None, as_json: bool) -> None:
+    """Show a recording as it was understood: trades, and the best five levels after each update."""
+    from engine.cli import console
+    from engine.recordings.events import show_events
+
+    for event in show_events(config, instrument, dates, last):
+        console.emit(event, as_json, lambda: click.echo(_line(event)))  # noqa: B023 called at once
+
+
+def _line(event: TradeShown | BookShown) -> str:
+    if event.kind == "trade":
+        return f"{event.ts} trade {event.lots} @ {event.price:g} {event.aggressor}"
+    bids, asks = (" ".join(f"{p:.12g}:{size:.12g}" for p, size in side) for side in (event.bids, event.asks))
+    return f"{event.ts} book {bids or '–'} | {asks or '–'}"
 
 
 @click.command()

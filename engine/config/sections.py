@@ -16,6 +16,7 @@ from models.training.train_config import TrainConfig
 from strategies.guard import GuardConfig
 from strategies.limits import LimitsConfig
 from venues.live.adapters_config import AdaptersConfig
+from venues.recordings.verdict import VerdictConfig
 from venues.simulation.fees import FeesConfig
 
 
@@ -35,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fees: FeesConfig = FeesConfig()
     backtest: BacktestConfig = BacktestConfig()
     calibrate: CalibrateConfig = CalibrateConfig()
+    inspect: VerdictConfig = VerdictConfig()
     adapters: AdaptersConfig = AdaptersConfig()
     paper: PaperConfig = PaperConfig()
     live: LiveConfig = LiveConfig()

@@ -10,7 +10,7 @@ import msgspec
 from engine.config import Config
 from engine.progress import SILENT, Progress, Share
 from engine.recordings.catalog import open_catalog
-from market.errors import ConfigError, DataError
+from market.errors import ConfigError, DataError, EmptyFileError
 from venues.recordings.importer import Imported, import_recording
 from venues.recordings.loaders import LOADERS, recordings
 
@@ -21,6 +21,8 @@ class Imports(msgspec.Struct, frozen=True):
     root: Path
     done: list[Imported]
     failure: DataError | None
+    empty: list[Path] = []
+    """Files without a row, skipped."""
 
 
 def import_files(
@@ -49,21 +51,26 @@ def import_files(
     ConfigError
         There is no such format.
     DataError
-        There is no such file, or nothing knows its format.
+        There is no such file, nothing knows its format, or none holds a row.
 
     """
     if format_name is not None and format_name not in LOADERS:
         raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
     catalog = open_catalog(config)
-    found = recordings(files, format_name)
+    empty: list[Path] = []
+    found = recordings(files, format_name, empty)
     done: list[Imported] = []
     with catalog.lock(), progress.share("importing") as update:
         for index, recording in enumerate(found):
             try:
                 done.append(import_recording(catalog, recording, _events(update, index / len(found)), again))
+            except EmptyFileError:
+                empty += recording.files
             except DataError as error:
-                return Imports(catalog.root, done, error)
-    return Imports(catalog.root, done, None)
+                return Imports(catalog.root, done, error, empty)
+    if not done:
+        raise EmptyFileError(f"{empty[0]}: the file is empty; nothing was imported")
+    return Imports(catalog.root, done, None, empty)
 
 
 def _events(update: Share, share: float) -> Callable[[str, int], None]:

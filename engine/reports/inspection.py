@@ -18,9 +18,11 @@ from engine.runs import final_name, run_folder
 from market.contracts import Contract
 from market.files import write_json
 from venues.recordings.quality import Quality, Series, measure
+from venues.recordings.verdict import Verdict, Word, judge, worst
 
 _POINTS = 5_000
 _PLOTTED_DAYS, _GAPS = 10, 12
+_SAID: dict[Word, str] = {"usable": "usable", "care": "usable with care", "unusable": "not usable"}
 _MEASURES = (
     ("first", "first arrival"),
     ("last", "last arrival"),
@@ -43,11 +45,20 @@ _MEASURES = (
 )
 
 
+class JudgedDay(Quality, kw_only=True):
+    """A day's quality with the verdict on it."""
+
+    verdict: Word
+    reasons: list[str]
+
+
 class Inspection(msgspec.Struct, frozen=True):
-    """The days of an instrument, measured, and the page of plots."""
+    """The days of an instrument, measured and judged, and the page of plots; `verdict` is that of the worst day."""
 
     instrument: str
-    days: list[Quality]
+    verdict: Word
+    reasons: list[str]
+    days: list[JudgedDay]
     page: str
 
 
@@ -62,21 +73,34 @@ def inspect_instrument(
         for index, day in enumerate(chosen):
             update(str(day.date), index / len(chosen))
             measured.append(measure(catalog, day))
-    qualities = [quality for quality, _ in measured]
+    verdicts = [judge(quality, config.inspect) for quality, _ in measured]
+    days = [_judged(quality, verdict) for (quality, _), verdict in zip(measured, verdicts, strict=True)]
+    reasons = [f"{day.date}: {text}" for day in days for text in day.reasons]
     with run_folder(config, "inspect", {"instrument": instrument, "dates": dates}) as folder:
         contract = catalog.contract(chosen[0])
-        write_json(folder / "quality.json", qualities, indented=True)
-        _write_page(folder / "inspect.html", measured, contract)
-    return Inspection(chosen[0].instrument, qualities, str(final_name(folder) / "inspect.html"))
+        write_json(folder / "quality.json", days, indented=True)
+        _write_page(folder / "inspect.html", days, [series for _, series in measured], contract)
+    page_path = str(final_name(folder) / "inspect.html")
+    return Inspection(chosen[0].instrument, worst(verdicts), reasons, days, page_path)
 
 
-def measures(days: Sequence[Quality]) -> list[list[object]]:
+def said(word: Word) -> str:
+    """A verdict as people say it."""
+    return _SAID[word]
+
+
+def _judged(quality: Quality, verdict: Verdict) -> JudgedDay:
+    measures = {name: getattr(quality, name) for name in Quality.__struct_fields__}
+    return JudgedDay(**measures, verdict=verdict.verdict, reasons=verdict.reasons)
+
+
+def measures(days: Sequence[JudgedDay]) -> list[list[object]]:
     """A row for each measure: its label, then its value on each day."""
-    return [[label, *(getattr(day, name) for day in days)] for name, label in _MEASURES]
+    rows: list[list[object]] = [[label, *(getattr(day, name) for day in days)] for name, label in _MEASURES]
+    return [*rows, ["verdict", *(_SAID[day.verdict] for day in days)]]
 
 
-def _write_page(path: Path, measured: list[tuple[Quality, Series]], contract: Contract) -> None:
-    days = [quality for quality, _ in measured]
+def _write_page(path: Path, days: list[JudgedDay], series: list[Series], contract: Contract) -> None:
     page.write(
         path,
         "inspection.html",
@@ -85,14 +109,15 @@ def _write_page(path: Path, measured: list[tuple[Quality, Series]], contract: Co
         days=page.Table(["", *(day.date for day in days)], measures(days)),
         plots=[
             {
-                "date": quality.date,
-                "warnings": quality.warnings,
-                "prices": _prices(series, contract),
-                "spreads": _spreads(quality),
-                "rate": _rate(series),
-                "gaps": [[gap.start, gap.seconds] for gap in sorted(quality.gaps, key=lambda g: -g.seconds)[:_GAPS]],
+                "date": day.date,
+                "verdict": _SAID[day.verdict],
+                "reasons": day.reasons,
+                "prices": _prices(columns, contract),
+                "spreads": _spreads(day),
+                "rate": _rate(columns),
+                "gaps": [[gap.start, gap.seconds] for gap in sorted(day.gaps, key=lambda g: -g.seconds)[:_GAPS]],
             }
-            for quality, series in measured[:_PLOTTED_DAYS]
+            for day, columns in list(zip(days, series, strict=True))[:_PLOTTED_DAYS]
         ],
     )
 

@@ -13,6 +13,7 @@ from engine.backtest.episode import Episode
 from engine.backtest.run_recorder import Fill
 from engine.config import Config
 from engine.progress import SILENT, Progress
+from engine.recordings.verdicts import refuse_unusable
 from engine.reports.report import write_report
 from engine.reports.summary import Summary, summarise
 from engine.runs import final_name, run_folder
@@ -28,9 +29,22 @@ class Kept(msgspec.Struct, frozen=True):
     page: Path
 
 
-def run_backtest(config: Config, instrument: str, dates: str | None = None, progress: Progress = SILENT) -> Kept:
-    """Trade recorded days and keep the results in a run folder."""
+def run_backtest(
+    config: Config, instrument: str, dates: str | None = None, progress: Progress = SILENT, *, anyway: bool = False
+) -> Kept:
+    """Trade recorded days and keep the results in a run folder.
+
+    Raises
+    ------
+    DataError
+        A recording is not usable (`cmm inspect` says why), unless `anyway`.
+
+    """
+    doubts = refuse_unusable(config, instrument, dates, anyway=anyway)
+    for doubt in doubts:
+        progress.note(doubt)
     task = prepare(config, instrument, dates, progress)
+    task = msgspec.structs.replace(task, notes=[*doubts, *task.notes])
     with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:
         traded = backtest(task, progress)
         if traded.predictor is not None and traded.predictor.recalibrator is not None:

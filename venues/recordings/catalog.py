@@ -13,6 +13,7 @@ import datetime as dt
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -29,6 +30,7 @@ from market.errors import DataError
 from market.files import lock_on, write_json, write_whole
 
 SCHEMA = 1
+_SUMS = ("book_updates", "levels", "trades", "traded_lots", "crossed", "one_sided")
 _TYPES = ("order_book_deltas", "trades")
 _MANIFEST, _EARLIER = "manifest", "ledger"
 
@@ -41,7 +43,11 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """Manifest entry of one trading day of one instrument; times in ns, ends included."""
+    """Manifest entry of one trading day of one instrument; times in ns, ends included.
+
+    A day that was imported in several pieces names them as `parts`, which lie apart in time, and holds
+    their sums.
+    """
 
     schema: int
     instrument: str
@@ -56,11 +62,19 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     trades: int
     traded_lots: int
     crossed: int
+    one_sided: int = 0
     drops: dict[str, int]
+    notes: list[str] = []
     sources: list[Source]
     tick: str
     lot: str
     sha256: str
+    parts: list[Day] = []
+
+    @property
+    def pieces(self) -> list[Day]:
+        """The spans that it consists of, in order of time."""
+        return self.parts or [self]
 
 
 class Catalog:
@@ -125,12 +139,18 @@ class Catalog:
     def chunks(self, day: Day) -> Iterator[tuple[list[OrderBookDelta], list[TradeTick]]]:
         """Yield the day's data file by file, in order of time: memory stays bounded."""
         catalog = self.nautilus()
-        edges = [start for start, _ in self._intervals("order_book_deltas", day)]
-        edges = [min([day.start_ns, *edges]), *edges[1:], day.end_ns + 1]
-        for start, stop in pairwise(edges):
-            deltas = catalog.query_order_book_deltas([day.instrument], start=start, end=stop - 1)
-            trades = catalog.query_trade_ticks([day.instrument], start=start, end=stop - 1)
-            yield deltas, trades
+        for part in day.pieces:
+            edges = [start for start, _ in self._intervals("order_book_deltas", part)]
+            edges = [min([part.start_ns, *edges]), *edges[1:], part.end_ns + 1]
+            for start, stop in pairwise(edges):
+                deltas = catalog.query_order_book_deltas([day.instrument], start=start, end=stop - 1)
+                trades = catalog.query_trade_ticks([day.instrument], start=start, end=stop - 1)
+                yield deltas, trades
+
+    def others(self, instrument: str, date: dt.date, sources: list[Source]) -> list[Day]:
+        """Parts of a day that came from other files."""
+        day = self.days(instrument).get(date)
+        return [part for part in day.pieces if part.sources != sources] if day is not None else []
 
     def _read(self, path: Path) -> Day:
         try:
@@ -160,28 +180,54 @@ class Catalog:
         finally:
             lock.release()
 
-    def commit(self, day: Day, staged: Path, nautilus_instrument: Any) -> None:
-        """Move a staged day into the catalog, replacing an earlier import; the manifest comes last."""
-        earlier, entry = (self.root / m / day.instrument / f"{day.date}.json" for m in (_EARLIER, _MANIFEST))
-        for known in self.days(day.instrument).values():
-            if known.date != day.date and (known.tick, known.lot) != (day.tick, day.lot):
+    def commit(self, parts: list[tuple[Day, Path]], nautilus_instrument: Any, again: bool) -> Day:
+        """Move staged spans of one day into the catalog; the manifest comes last.
+
+        They replace an earlier import of the same files, and with `again` whatever they overlap; all else of the
+        day stays. Returns the day as it stands now.
+        """
+        new = [part for part, _ in parts]
+        instrument, date = new[0].instrument, new[0].date
+        days = self.days(instrument)
+        had = days[date].pieces if date in days else []
+        kept = [p for p in had if p.sources != new[0].sources and not (again and any(_overlap(p, n) for n in new))]
+        others = [known for known in days.values() if known.date != date]
+        self._check_terms(new[0], kept + others)
+        merged = _merge(sorted([*kept, *new], key=lambda part: part.start_ns))
+        if len(kept) < len(had):
+            self._enter(instrument, date, kept)
+        for kind in _TYPES:
+            target = self.root / "data" / kind / instrument
+            target.mkdir(parents=True, exist_ok=True)
+            self._remove_orphans(kind, instrument)
+            for _, staged in parts:
+                for path in sorted((staged / "data" / kind / instrument).glob("*.parquet")):
+                    os.replace(path, target / path.name)
+        if not self.nautilus().instruments(instrument_ids=[instrument]):
+            self.nautilus().write_instruments([nautilus_instrument])
+        self._enter(instrument, date, merged.pieces)
+        for _, staged in parts:
+            shutil.rmtree(staged, ignore_errors=True)
+        return merged
+
+    def _check_terms(self, day: Day, kept: list[Day]) -> None:
+        for known in kept:
+            if (known.tick, known.lot) != (day.tick, day.lot):
                 raise DataError(
                     f"{day.instrument}: the catalog {self.root} holds days with tick {known.tick} and lot {known.lot}, "
                     f"{day.date} has {day.tick} and {day.lot}; import it into another catalog (--set data.path=…)"
                 )
-        earlier.unlink(missing_ok=True)
-        entry.unlink(missing_ok=True)
-        for kind in _TYPES:
-            target = self.root / "data" / kind / day.instrument
-            target.mkdir(parents=True, exist_ok=True)
-            self._remove_orphans(kind, day)
-            for path in sorted((staged / "data" / kind / day.instrument).glob("*.parquet")):
-                os.replace(path, target / path.name)
-        if not self.nautilus().instruments(instrument_ids=[day.instrument]):
-            self.nautilus().write_instruments([nautilus_instrument])
+
+    def _enter(self, instrument: str, date: dt.date, parts: list[Day]) -> None:
+        """Write the manifest entry of a day, or remove it where nothing is left."""
+        earlier, entry = (self.root / name / instrument / f"{date}.json" for name in (_EARLIER, _MANIFEST))
+        if not parts:
+            entry.unlink(missing_ok=True)
+            earlier.unlink(missing_ok=True)
+            return
         entry.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(entry, msgspec.json.format(msgspec.json.encode(day)))
-        shutil.rmtree(staged, ignore_errors=True)
+        write_whole(entry, msgspec.json.format(msgspec.json.encode(_merge(parts))))
+        earlier.unlink(missing_ok=True)
 
     def completed(self, sources: list[Source]) -> list[Day]:
         """Days of a recording that was imported to its end and still stands; else empty."""
@@ -190,7 +236,8 @@ class Catalog:
             return []
         named = msgspec.json.decode(path.read_bytes(), type=list[tuple[str, dt.date]])
         days = [self.days(instrument).get(date) for instrument, date in named]
-        return [day for day in days if day and day.sources == sources] if all(days) else []
+        whole = all(day and any(part.sources == sources for part in day.pieces) for day in days)
+        return [day for day in days if day] if whole else []
 
     def complete(self, sources: list[Source], days: list[Day]) -> None:
         """Note that a recording was imported to its end."""
@@ -202,10 +249,10 @@ class Catalog:
         identity = hashlib.sha256(f"{SCHEMA} {sources}".encode()).hexdigest()[:24]
         return self.root / "receipts" / f"{identity}.json"
 
-    def _remove_orphans(self, kind: str, day: Day) -> None:
+    def _remove_orphans(self, kind: str, instrument: str) -> None:
         """Delete files that no manifest entry vouches for: an import stopped half-way left them."""
-        spans = [(known.start_ns, known.end_ns) for known in self.days(day.instrument).values()]
-        for path in self._files(kind, day.instrument):
+        spans = [(part.start_ns, part.end_ns) for day in self.days(instrument).values() for part in day.pieces]
+        for path in self._files(kind, instrument):
             start, end = _interval(path.name)
             if not any(first <= start and end <= last for first, last in spans):
                 path.unlink()
@@ -214,6 +261,41 @@ class Catalog:
 def sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _overlap(one: Day, other: Day) -> bool:
+    return one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
+
+
+def _merge(parts: list[Day]) -> Day:
+    """A day of its parts, in order of time."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.format, part.depth, part.orders) != (first.format, first.depth, first.orders):
+            raise DataError(
+                f"{part.instrument} {part.date}: {_kind(part)} does not mix with {_kind(first)} of the same day; "
+                "import it into another catalog (--set data.path=…)"
+            )
+    drops: Counter[str] = Counter()
+    for part in parts:
+        drops.update(part.drops)
+    return msgspec.structs.replace(
+        first,
+        end_ns=parts[-1].end_ns,
+        **{name: sum(getattr(part, name) for part in parts) for name in _SUMS},
+        drops=dict(sorted(drops.items())),
+        notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
+        sources=[source for part in parts for source in part.sources],
+        sha256=hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
+        parts=parts,
+    )
+
+
+def _kind(part: Day) -> str:
+    what = "of orders" if part.orders else f"of {part.depth} levels" if part.depth else "of whole books"
+    return f"a {part.format} recording {what}"
 
 
 def _interval(name: str) -> tuple[int, int]:

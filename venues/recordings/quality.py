@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 
-from market.events import Level
 from market.level_book import LevelBook
-from market.nautilus import Decoder, Instrument, batches
 from market.sessions import SessionClock
 from venues.recordings.catalog import Catalog, Day
+from venues.recordings.moments import apply, moments
 
 GAP_S = 5.0
 _MAX_SERIES = 200_000
@@ -84,7 +82,7 @@ def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
     book, tally, series = LevelBook(), _Tally(), Series([], [], [], [])
     keep = max(1, day.book_updates // _MAX_SERIES)
     last_ts, touch = 0, (0, 0)
-    for ts, update, trade in _merged(catalog, day, Decoder(Instrument(contract))):
+    for ts, _, changes, trade in moments(catalog, day):
         if last_ts:
             _hold(tally, book, touch, (last_ts, ts), sessions)
         last_ts = ts
@@ -92,36 +90,14 @@ def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
             _count_trade(tally, touch, trade)
             if len(series.trades) < _MAX_SERIES:
                 series.trades.append((ts, *trade))
-        if update is None:
             continue
-        levels, clear = update
-        if clear:
-            book.clear()
-        for level in levels:
-            book.set(*level)
+        apply(book, changes)
         touch = _count_book(tally, book, touch)
         if tally.updates % keep == 0 and touch[0] and touch[1]:
             series.ts_ns.append(ts)
             series.mid.append(sum(touch) / 2)
             series.spread.append(touch[1] - touch[0])
     return _quality(day, tally), series
-
-
-def _merged(
-    catalog: Catalog, day: Day, decoder: Decoder
-) -> Iterator[tuple[int, tuple[list[Level], bool] | None, tuple[int, int, int] | None]]:
-    """(arrival, update, trade) in order of arrival; an update is its levels and whether it empties the book first."""
-    for deltas, trades in catalog.chunks(day):
-        waiting = iter(trades)
-        trade = next(waiting, None)
-        for update in batches(deltas):
-            while trade is not None and trade.ts_init < update.ts_init:
-                yield trade.ts_init, None, decoder.trade(trade)
-                trade = next(waiting, None)
-            yield update.ts_init, decoder.levels(update), None
-        while trade is not None:
-            yield trade.ts_init, None, decoder.trade(trade)
-            trade = next(waiting, None)
 
 
 def _hold(
@@ -201,18 +177,14 @@ def _quality(day: Day, t: _Tally) -> Quality:
 
 
 def _warnings(day: Day, t: _Tally) -> list[str]:
-    """What a user has to know before trusting a backtest on this day."""
-    found = []
+    """What a user has to know before trusting a backtest on this day, however good the recording is."""
+    found = list(day.notes)
     if day.depth == 1:
         found.append("level 1 only: an order away from the touch has no known queue; its fills look too good")
     if not t.trades:
         found.append("no trades: resting orders fill only when the book crosses them")
-    if t.crossed:
-        found.append(f"{t.crossed} crossed book states: quotes are pulled while they last")
-    if t.covered < 600:
-        found.append(f"only {t.covered:.0f} s of two-sided book: too little to judge a strategy")
-    if t.updates and t.one_sided / t.updates > 0.01:
-        found.append(f"{100 * t.one_sided / t.updates:.1f}% of the updates leave one side empty")
+    if moved := day.drops.get("spread_over_second", 0):
+        found.append(f"time stamps are whole seconds: {moved:,} rows were spread evenly within theirs")
     return found
 
 

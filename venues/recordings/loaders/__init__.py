@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from market.errors import DataError
-from venues.recordings.loaders.base import Loader, Recording, Traits, head
+from market.errors import DataError, EmptyFileError
+from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone
 from venues.recordings.loaders.binance import BinanceLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
@@ -31,11 +31,14 @@ LOADERS: dict[str, Loader] = {
 }
 
 
+_PARTS_MAY_BE_EMPTY = frozenset({"coinbase"})
+
+
 def detect(path: Path) -> Loader:
     """Return the loader that recognises a file's content."""
     start = head(path)
     if not start.strip():
-        raise DataError(f"{path}: the file is empty")
+        raise EmptyFileError(f"{path}: the file is empty")
     for loader in LOADERS.values():
         if loader.recognises(path, start):
             return loader
@@ -51,15 +54,28 @@ def traits(format_name: str) -> Traits:
     return LOADERS[format_name].traits if format_name in LOADERS else Traits()
 
 
-def recordings(paths: Sequence[Path], format_name: str | None = None) -> list[Recording]:
-    """Group files into recordings, each with its loader's name."""
+def recordings(
+    paths: Sequence[Path], format_name: str | None = None, empty: list[Path] | None = None
+) -> list[Recording]:
+    """Group files into recordings, each with its loader's name.
+
+    Files without a row go into `empty`, where one is given: a day without trades is normal.
+    """
     by_loader: dict[str, list[Path]] = {}
-    for path in paths:
+    for path in dict.fromkeys(paths):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-        name = format_name or detect(path).name
-        by_loader.setdefault(name, []).append(path)
-    return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(list(dict.fromkeys(files)))]
+        try:
+            name = detect(path).name if format_name is None else format_name
+            if name in _PARTS_MAY_BE_EMPTY or not is_header_alone(path):
+                by_loader.setdefault(name, []).append(path)
+                continue
+        except EmptyFileError:
+            pass
+        if empty is None:
+            raise EmptyFileError(f"{path}: the file is empty")
+        empty.append(path)
+    return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
 
 
 __all__ = ["LOADERS", "Loader", "Recording", "Traits", "detect", "recordings", "traits"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import decimal
 import gzip
 import io
 import lzma
-from collections import Counter
+import math
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
@@ -15,12 +17,14 @@ from typing import IO, Protocol
 import msgspec
 import zstandard
 
-from market.contracts import ContractTable
 from market.errors import DataError
 from market.events import Event
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.units import epoch_ns
+from venues.recordings.terms import RecordingTerms
 
-BACKWARDS_ERROR_NS = 5_000_000_000
-"""A row this much older than the one before is an error, not jitter to be dropped."""
+_NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "nat", "-"})
+"""How vendors write that there is nothing, in lower case."""
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -63,8 +67,8 @@ class Loader(Protocol):
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         """Split files of this format into recordings, each in reading order."""
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        """Yield events in order of arrival; count in `drops` what is left out, by reason.
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+        """Yield events in order of arrival; count in `findings` what is left out, by reason.
 
         Raises `DataError` for input that cannot be read for what it claims to be.
         """
@@ -86,7 +90,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
                 yield raw
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise DataError(f"{path}: the compressed file is truncated or damaged; copy it again") from error
     except gzip.BadGzipFile as error:
         raise DataError(f"{path}: the gzip file is damaged ({error}); copy it again") from error
@@ -96,7 +100,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end)."""
-    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8") as text:  # type: ignore[type-var]
+    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig") as text:  # type: ignore[type-var]
         try:
             for number, line in enumerate(text, 1):
                 yield number, line.rstrip("\r\n")
@@ -121,7 +125,7 @@ class Rows:
             if header is None:
                 raise DataError(f"{self.path}: the file is empty")
             self.line = header[0]
-            names = next(csv.reader([header[1]]))
+            names = self._split(header[1])
         else:
             names = list(self._given)
         self.columns = {name.strip(): index for index, name in enumerate(names)}
@@ -129,10 +133,16 @@ class Rows:
         for self.line, text in source:
             if not text:
                 continue
-            self._row = next(csv.reader([text])) if '"' in text else text.split(",")
+            self._row = self._split(text) if '"' in text else text.split(",")
             if len(self._row) != width:
                 raise DataError(f"{self.path}, line {self.line}: {len(self._row)} fields where {width} are expected")
             yield self
+
+    def _split(self, text: str) -> list[str]:
+        try:
+            return next(csv.reader([text]), [""])
+        except csv.Error as error:
+            raise DataError(f"{self.path}, line {self.line}: {error}") from error
 
     def require(self, names: Sequence[str]) -> None:
         """Raise unless all columns are there."""
@@ -145,23 +155,53 @@ class Rows:
 
     def number(self, name: str) -> float:
         """The field as a finite number, 0 where it is empty."""
-        text = self._row[self._index(name)]
-        if not text:
+        value = self.optional(name)
+        if value is None:
+            if self._row[self.columns[name]]:
+                raise self.error(name, "a number")
             return 0.0
+        return value
+
+    def optional(self, name: str) -> float | None:
+        """The field as a finite number, None where the vendor writes nothing (empty, nan, NA, …)."""
+        text = self._row[self._index(name)]
         try:
             value = float(text)
         except ValueError:
-            value = float("nan")
-        if value - value != 0.0:  # NaN or infinite
+            if text.strip().lower() in _NOTHING:
+                return None
+            raise self.error(name, "a number") from None
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
             raise self.error(name, "a number")
         return value
 
     def integer(self, name: str) -> int:
+        """The field as a whole number, also as R and pandas write it (1e+08, 100000000.0)."""
         text = self._row[self._index(name)]
         try:
             return int(text)
-        except ValueError as error:
-            raise self.error(name, "a whole number") from error
+        except ValueError:
+            pass
+        try:
+            exact = decimal.Decimal(text.strip())
+            if exact.is_finite() and exact == exact.to_integral_value() and exact.adjusted() < 20:
+                return int(exact)
+        except decimal.InvalidOperation:
+            pass
+        raise self.error(name, "a whole number")
+
+    def time(self, name: str) -> int:
+        """The field, a time since 1970 in s, ms, µs or ns, as nanoseconds."""
+        try:
+            return epoch_ns(self.integer(name))
+        except ValueError:
+            raise self.error(name, "a time since 1970 in s, ms, µs or ns") from None
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}, line {self.line}"
 
     def error(self, name: str, expected: str) -> DataError:
         found = self._row[self.columns[name]]
@@ -174,28 +214,17 @@ class Rows:
             raise DataError(f"{self.path}: column {name!r} is missing") from None
 
 
-class ArrivalOrder:
-    """Watches that one stream's time does not run backwards."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def admits(self, ts: int, where: str) -> bool:
-        """Return False for a row slightly out of order (drop it); raise when time runs backwards."""
-        if ts >= self._last:
-            self._last = ts
-            return True
-        if self._last - ts > BACKWARDS_ERROR_NS:
-            raise DataError(
-                f"{where}: time runs backwards by {(self._last - ts) / 1e9:.1f} s; sort the file by time first"
-            )
-        return False
+def is_header_alone(path: Path) -> bool:
+    """Tell whether a text file holds a header and no row: an empty day is normal."""
+    with open_binary(path) as raw:
+        first, _, rest = raw.read(1 << 16).lstrip().partition(b"\n")
+    return not rest.strip() and first[:1].isalpha() and b"," in first and not first.startswith(b"DBN")
 
 
 def head(path: Path, size: int = 4096) -> str:
     """First `size` characters of the decompressed file, undecodable bytes replaced."""
     with open_binary(path) as raw:
-        return raw.read(size).decode("utf-8", "replace")
+        return raw.read(size).decode("utf-8-sig", "replace")
 
 
 def one_each(name: str, paths: Sequence[Path]) -> list[Recording]:

@@ -1,35 +1,35 @@
-"""Binance raw socket captures, spot and USD-M: `<receive time, ns> <json>` a line.
+"""Binance raw socket captures, spot, USD-M and COIN-M: `<receive time> <json>` a line.
 
-Streams: `@depth` diffs, `@trade`, `@bookTicker`, and the REST depth snapshot as a bare object.
-Diffs received before the snapshot are buffered and replayed after it. USD-M diffs chain by `pu`,
-spot diffs by `U = last u + 1`. Best quotes come sooner than diffs; a quote newer than the last
-diff overrides the touch, and goes on doing so until a diff has caught up with it.
+The receive time is in s, ms, µs or ns. Streams: `@depth` diffs, `@trade`, `@aggTrade`, `@bookTicker`, and
+the REST depth snapshot as a bare object. Several symbols may stand in one capture; answers to
+subscriptions and the like are skipped and counted.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from market.contracts import Contract, ContractTable
 from market.errors import DataError
-from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
-from market.level_book import LevelBook
-from venues.recordings.loaders.base import ArrivalOrder, Recording, Traits, lines
+from market.events import Event
+from venues.recordings.loaders.base import Recording, Traits, lines
+from venues.recordings.loaders.binance_stream import BinanceStream
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.units import epoch_ns
+from venues.recordings.terms import RecordingTerms
 
-_LINE = re.compile(r"\d{19} \{")
-_STREAM = re.compile(r'"stream":"([a-z0-9]+)@(\w+)')
-_MS = 1_000_000
+_LINE = re.compile(r"\d{10,19} [\{\[]")
+_HEAD_LINES = 500
+_KINDS = {"depthUpdate": "depth", "trade": "trade", "aggTrade": "aggTrade", "bookTicker": "bookTicker"}
 
 
 class BinanceLoader:
-    """Captures of one symbol join into one recording, in order of time."""
+    """Captures of the same symbols join into one recording, in order of time."""
 
     name = "binance"
     traits = Traits(books_first=True)
@@ -38,180 +38,146 @@ class BinanceLoader:
         return _LINE.match(head) is not None
 
     def group(self, paths: Sequence[Path]) -> list[Recording]:
-        groups: dict[tuple[str, bool], list[tuple[int, Path]]] = {}
+        groups: dict[tuple[str, ...], list[tuple[int, Path]]] = {}
         for path in paths:
-            symbol, futures, first = _identify(path)
-            groups.setdefault((symbol, futures), []).append((first, path))
+            markets, first, _ = _markets(path)
+            groups.setdefault(tuple(sorted(markets.values())), []).append((first, path))
         return [Recording(self.name, tuple(p for _, p in sorted(files))) for files in groups.values()]
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        symbol, futures, first = _identify(recording.files[0])
-        name = f"{symbol.upper()}-PERP" if futures else symbol.upper()
-        contract = contracts.find("BINANCE", name, dt.datetime.fromtimestamp(first / 1e9, dt.UTC).date())
-        if contract is None:
-            raise DataError(f"{recording.files[0]}: no contract terms for {name} on BINANCE; add a row for it")
-        stream = _Stream(contract, futures, drops)
-        order = ArrivalOrder()
-        for path in recording.files:
-            for number, line in lines(path):
-                where = f"{path}, line {number}"
-                ts, message = _parse(line, where)
-                if order.admits(ts, where):
-                    yield from stream.events(ts, message, where)
-                else:
-                    drops["out_of_order"] += 1
-        stream.finish(recording)
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+        return in_time(_read(recording, terms, findings), findings, recording.name)
 
 
-class _Stream:
-    """Keeps one symbol's book in sequence."""
+def _read(recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+    router = _Router(recording, terms, findings)
+    for path in recording.files:
+        router.next_file(path)
+        for number, line in lines(path):
+            if not line:
+                continue
+            where = f"{path}, line {number}"
+            ts, message = _parse(line, where)
+            try:
+                yield from router.events(ts, message)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+                raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+    router.finish()
 
-    def __init__(self, contract: Contract, futures: bool, drops: Counter[str]) -> None:
-        self._contract = contract
-        self._futures = futures
-        self._drops = drops
-        self._book = LevelBook()
-        self._last_id: int | None = None  # last update id that the book holds
-        self._waiting: list[dict[str, Any]] = []
-        self._quote: dict[str, Any] | None = None
-        self._chained = False
 
-    def events(self, ts: int, message: dict[str, Any], where: str) -> Iterator[Event]:
-        try:
-            if "lastUpdateId" in message:
-                yield from self._snapshot(ts, message)
+class _Router:
+    """Gives each message to the stream of its symbol."""
+
+    def __init__(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> None:
+        self._path, self._terms, self._findings = recording.files[0], terms, findings
+        self._streams: dict[str, BinanceStream] = {}
+        self._nameless = False  # a snapshot that does not say whose it is was taken
+        self._told: set[str] = set()  # symbols whose trades the file tells one by one
+        markets, first, _ = _markets(self._path)
+        for symbol, name in markets.items():
+            self._add(symbol, name, first)
+
+    def next_file(self, path: Path) -> None:
+        """Trades and aggregate trades of a market are one stream: where a file has both, the aggregates are left."""
+        _, _, self._told = _markets(path)
+
+    def events(self, ts: int, message: Any) -> Iterator[Event]:
+        message, symbol, kind = _envelope(message)
+        if kind == "control":
+            self._findings.shared["control_message"] += 1
+            return
+        if kind == "snapshot" and not symbol:
+            symbol = self._only()
+        stream = self._streams.get(symbol)
+        if stream is None:
+            if kind != "depth":
+                self._findings.shared[f"{kind}_before_snapshot"] += 1
                 return
-            data, kind = message["data"], message["stream"].partition("@")[2].partition("@")[0]
-            if kind == "depth":
-                yield from self._diff(ts, data)
-            elif kind == "bookTicker":
-                yield from self._best_quote(ts, data)
-            elif kind in ("trade", "aggTrade"):
-                yield from self._trade(ts, data)
-            else:
-                self._drops[f"stream_{kind}"] += 1
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+            stream = self._add(symbol, _name(symbol, "pu" in message), ts)
+        if kind == "trade":
+            self._told.add(symbol)
+        elif kind == "aggTrade" and symbol in self._told:
+            self._findings.of(stream.id)["aggregate_trade"] += 1
+            return
+        yield from stream.events(ts, kind, message)
 
-    def finish(self, recording: Recording) -> None:
-        """Raise when the recording never brought a snapshot: there is no book to tell of."""
-        if self._last_id is None:
+    def finish(self) -> None:
+        """Raise when no symbol ever got a snapshot: there is no book to tell of."""
+        if not any(stream.has_book for stream in self._streams.values()):
             raise DataError(
-                f"{recording.files[0]}: the capture has no book snapshot and no earlier capture to follow; "
+                f"{self._path}: the capture has no book snapshot and no earlier capture to follow; "
                 "import it together with the capture before it"
             )
+        for stream in self._streams.values():
+            stream.finish()
 
-    def _snapshot(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
-        levels = self._levels(data["bids"], data["asks"])
-        self._last_id, self._chained = int(data["lastUpdateId"]), False
-        self._book.clear()
-        event_ts = int(data.get("T", data.get("E", 0))) * _MS or ts
-        update = BookUpdate(self._contract.id, event_ts, ts, levels, snapshot=True)
-        self._book.apply(update)
-        yield update
-        waiting, self._waiting = self._waiting, []
-        for diff in waiting:
-            yield from self._diff(ts, diff)
+    def _add(self, symbol: str, name: str, ts: int) -> BinanceStream:
+        if self._nameless and self._streams:
+            self._refuse(symbol)
+        contract = self._terms.need("BINANCE", name, ts, self._path)
+        stream = self._streams[symbol] = BinanceStream(contract, self._findings.of(contract.id))
+        return stream
 
-    def _diff(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
-        if self._last_id is None:
-            self._waiting.append(data)
-            return
-        first, last = int(data["U"]), int(data["u"])
-        if last <= self._last_id:
-            self._drops["diff_older_than_snapshot"] += 1
-            return
-        if not self._follows(first, int(data["pu"]) if self._futures else first - 1):
-            self._drops["sequence_gap"] += 1  # kept: a diff holds sizes, not changes; but it is counted
-        self._last_id, self._chained = last, True
-        levels = self._levels(data["b"], data["a"])
-        for level in levels:
-            self._book.set(*level)
-        if self._quote is not None and int(self._quote["u"]) > last:
-            levels += self._touch(self._quote)
-        if levels:
-            event_ts = int(data.get("T", data["E"])) * _MS
-            yield BookUpdate(self._contract.id, event_ts, ts, levels)
+    def _only(self) -> str:
+        """The symbol of a snapshot that does not name it."""
+        symbols = list(self._streams)
+        if len(symbols) > 1:
+            self._refuse(symbols.pop())
+        self._nameless = True
+        return symbols[0]
 
-    def _follows(self, first: int, previous: int) -> bool:
-        assert self._last_id is not None
-        if not self._chained:  # the first diff after a snapshot only has to reach back to it
-            return first <= self._last_id + 1 or previous <= self._last_id
-        return previous == self._last_id
-
-    def _best_quote(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
-        if self._last_id is None:
-            self._drops["quote_before_snapshot"] += 1
-            return
-        if int(data["u"]) <= self._last_id:
-            self._drops["quote_older_than_book"] += 1
-            return
-        self._quote = data
-        levels = self._touch(data)
-        if levels:
-            event_ts = int(data["T"]) * _MS if "T" in data else ts
-            yield BookUpdate(self._contract.id, event_ts, ts, levels)
-
-    def _touch(self, quote: dict[str, Any]) -> list[Level]:
-        """Level changes that make the quote the touch; prices better than it are gone."""
-        (bid, ask) = self._levels([(quote["b"], quote["B"])], [(quote["a"], quote["A"])])
-        changes: list[Level] = [(BID, p, 0) for p in self._book.bids.irange(bid[1], inclusive=(False, True))]
-        changes += [(ASK, p, 0) for p in self._book.asks.irange(None, ask[1], inclusive=(True, False))]
-        changes += [
-            level for level, side in ((bid, self._book.bids), (ask, self._book.asks)) if side.get(level[1]) != level[2]
-        ]
-        for level in changes:
-            self._book.set(*level)
-        return changes
-
-    def _trade(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
-        if self._last_id is None:
-            self._drops["trade_before_snapshot"] += 1
-            return
-        if data.get("X", "MARKET") != "MARKET":
-            self._drops["trade_not_on_book"] += 1  # insurance fund and liquidation transfers
-            return
-        ((_, price, size),) = self._levels([(data["p"], data["q"])], [])
-        if size == 0:
-            self._drops["empty_trade"] += 1
-            return
-        aggressor = SELL if data["m"] else BUY  # m: the buyer was the maker
-        event_ts = int(data.get("T", data["E"])) * _MS
-        yield Trade(self._contract.id, event_ts, ts, price, size, aggressor)
-
-    def _levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
-        levels: list[Level] = []
-        for side, rows in ((BID, bids), (ASK, asks)):
-            for price, size in rows:
-                ticks, lots = self._contract.ticks(float(price)), self._contract.lots(float(size))
-                if ticks is None:
-                    raise DataError(
-                        f"{self._contract.id}: price {price} is no multiple of the tick "
-                        f"{self._contract.tick}; check the contract table"
-                    )
-                if lots is None:  # orders from before the lot was made coarser
-                    self._drops["size_rounded_to_lot"] += 1
-                    lots = max(1, int(float(size) / self._contract.lot))
-                levels.append((side, ticks, lots))
-        return levels
+    def _refuse(self, symbol: str) -> None:
+        others = ", ".join(name for name in self._streams if name != symbol)
+        raise DataError(
+            f"{self._path}: the capture holds {symbol} beside {others}, and its book snapshots do not say whose "
+            "they are; split it by symbol"
+        )
 
 
-def _parse(line: str, where: str) -> tuple[int, dict[str, Any]]:
+def _envelope(message: Any) -> tuple[Any, str, str]:
+    """A message's content, its symbol in lower case ("" where it names none) and its kind."""
+    if not isinstance(message, dict):
+        return message, "", "control"
+    if "lastUpdateId" in message and "bids" in message:
+        return message, str(message.get("symbol", "")).lower(), "snapshot"
+    if "stream" in message and "data" in message:
+        symbol, _, kind = str(message["stream"]).partition("@")
+        return message["data"], symbol, kind.partition("@")[0] if symbol else "control"
+    if "s" in message and message.get("e") in _KINDS:
+        return message, str(message["s"]).lower(), _KINDS[message["e"]]
+    result = message.get("result")
+    if isinstance(result, dict) and "lastUpdateId" in result:
+        return result, str(result.get("symbol", "")).lower(), "snapshot"
+    return message, "", "control"
+
+
+def _parse(line: str, where: str) -> tuple[int, Any]:
     stamp, _, text = line.partition(" ")
     try:
-        message = msgspec.json.decode(text)
-        return int(stamp), message
-    except (ValueError, msgspec.DecodeError) as error:
-        raise DataError(f"{where}: not `<nanoseconds> <json>` ({error})") from error
+        return epoch_ns(int(stamp)), msgspec.json.decode(text)
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"{where}: not `<time> <json>` ({error})") from error
 
 
-def _identify(path: Path) -> tuple[str, bool, int]:
-    """Symbol, whether it is a USD-M future, first receive time: from the first few lines."""
-    first = 0
+def _markets(path: Path) -> tuple[dict[str, str], int, set[str]]:
+    """From the first lines: symbols with their contract names, the first receive time, whose trades are told."""
+    first, found, told = 0, dict[str, str](), set[str]()
     for number, line in lines(path):
-        ts, _ = _parse(line, f"{path}, line {number}")
+        if not line:
+            continue
+        ts, message = _parse(line, f"{path}, line {number}")
         first = first or ts
-        match = _STREAM.search(line)
-        if match and match.group(2) == "depth":
-            return match.group(1), '"pu":' in line, first
-    raise DataError(f"{path}: the capture has no depth stream")
+        content, symbol, kind = _envelope(message)
+        if kind == "depth" and isinstance(content, dict) and symbol not in found:
+            found[symbol] = _name(symbol, "pu" in content)
+        elif kind == "trade":
+            told.add(symbol)
+        if number >= _HEAD_LINES and found:
+            break
+    if not found:
+        raise DataError(f"{path}: the capture has no depth stream")
+    return found, first, told
+
+
+def _name(symbol: str, futures: bool) -> str:
+    """A stream's symbol as the contract table has it: `btcusdt` is BTCUSDT-PERP where it is a future."""
+    return symbol.upper() if "_" in symbol or not futures else f"{symbol.upper()}-PERP"

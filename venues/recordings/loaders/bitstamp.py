@@ -1,5 +1,6 @@
-"""Bitstamp order events (L3): created, changed, deleted, by order id; volume x 1e8.
+"""Bitstamp order events (L3): created, changed, deleted, by order id; also as R's `ob-analytics` writes them.
 
+Volume stands in units of 1e-8 or in coins with decimals, the columns' names with dots or underscores.
 The feed has no trades. A resting order that shrinks (`changed`) or is `deleted` with nothing left
 was matched; its side tells the aggressor. The recording starts without a book: it fills up from
 the orders created since, so that its first minutes are thin.
@@ -7,20 +8,27 @@ the orders created since, so that its first minutes are thin.
 
 from __future__ import annotations
 
-from collections import Counter
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sortedcontainers import SortedDict
 
-from market.contracts import Contract, ContractTable
-from market.errors import DataError
 from market.events import ASK, BID, BUY, SELL, Event, OrderUpdate, Trade
-from venues.recordings.loaders.base import ArrivalOrder, Recording, Rows, Traits, one_each
+from market.sessions import NS_PER_S
+from venues.recordings.loaders.base import Recording, Rows, Traits, lines, one_each
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.units import Grid, epoch_ns
+from venues.recordings.terms import RecordingTerms
 
-_HEADER = "id,timestamp,exchange.timestamp,price,volume,action,direction"
-_MS = 1_000_000
-_VOLUME_UNIT = 1e-8
+_COLUMNS = frozenset({"id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction"})
+_SIDES = {"bid": BID, "ask": ASK}
+_UNIT = 1e-8
+_HEAD_ROWS = 1_000
+_WHOLE_COINS_BELOW = 100_000
+"""Whole volumes below it are coins: as units of 1e-8 no order would be worth a dollar."""
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class BitstampLoader:
@@ -30,43 +38,81 @@ class BitstampLoader:
     traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
-        return head.startswith(_HEADER)
+        return set(_columns(head.split("\n", 1)[0])) >= _COLUMNS
 
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         return one_each(self.name, paths)
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        contract = contracts.find("BITSTAMP", "BTCUSD")
-        if contract is None:
-            raise DataError(f"{recording.files[0]}: no contract terms for BTCUSD on BITSTAMP; add a row for it")
-        order = ArrivalOrder()
-        sizes: dict[int, tuple[int, bool]] = {}  # order id -> (size, may be matched as a maker)
-        crossing = _Touch()
-        for row in Rows(recording.files[0]):
-            ts = row.integer("timestamp") * _MS
-            if not order.admits(ts, f"{row.path}, line {row.line}"):
-                drops["out_of_order"] += 1
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+        return in_time(_events(recording.files[0], terms, findings), findings, recording.name)
+
+
+def _events(path: Path, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+    rows = _Rows(path)
+    grid: Grid | None = None
+    sizes: dict[int, tuple[int, bool]] = {}  # order id -> (size, may be matched as a maker)
+    crossing = _Touch()
+    for row in rows:
+        ts = rows.moment("timestamp")
+        if grid is None:
+            contract = terms.need("BITSTAMP", "BTCUSD", ts, path)
+            grid = Grid(contract, findings.of(contract.id))
+        update = _update(rows, ts, grid)
+        if update is None:
+            continue
+        oid, action = update.order_id, row.text("action")
+        if action == "created":
+            if oid in sizes:
+                grid.counts["duplicate_order"] += 1
                 continue
-            update = _update(row, ts, contract, drops)
-            if update is None:
-                continue
-            oid, action = update.order_id, row.text("action")
-            if action == "created":
-                sizes[oid] = (update.size, not crossing.taker(update))
-            elif oid not in sizes:
-                drops["unknown_order"] += 1
-                continue
-            else:
-                before, maker = sizes.pop(oid)
-                left = row.integer("volume")
-                matched = before - update.size if action == "changed" else before if left == 0 else 0
-                if update.size:
-                    sizes[oid] = (update.size, maker)
-                if maker and matched > 0:
-                    aggressor = SELL if update.side == BID else BUY
-                    yield Trade(contract.id, update.ts_event, ts, update.price, matched, aggressor)
-            crossing.apply(update)
-            yield update
+            sizes[oid] = (update.size, not crossing.taker(update))
+        elif oid not in sizes:
+            grid.counts["unknown_order"] += 1
+            continue
+        else:
+            before, maker = sizes.pop(oid)
+            matched = before - update.size if action == "changed" else before if rows.volume() == 0 else 0
+            if update.size:
+                sizes[oid] = (update.size, maker)
+            if maker and matched > 0:
+                aggressor = SELL if update.side == BID else BUY
+                yield Trade(update.symbol, update.ts_event, ts, update.price, matched, aggressor)
+        crossing.apply(update)
+        yield update
+
+
+class _Rows(Rows):
+    """Rows with the dotted names, whatever the file's are, and its unit of volume."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._unit = _unit(path)
+
+    def __iter__(self) -> Iterator[Rows]:
+        for row in super().__iter__():
+            if "exchange.timestamp" not in self.columns:
+                self.columns = {name.replace("_", "."): index for name, index in self.columns.items()}
+                self.require(sorted(_COLUMNS))
+            yield row
+
+    def volume(self) -> float:
+        """Volume in coins."""
+        value = self.number("volume")
+        if self._unit == _UNIT and value != int(value):
+            raise self.error("volume", "a whole number, as the file's first volumes are")
+        return value * self._unit
+
+    def moment(self, name: str) -> int:
+        """A time since 1970, as a number or as R prints it (`2015-05-01 00:00:04.518`, UTC)."""
+        text = self.text(name).strip()
+        if ":" not in text:
+            return self.time(name)
+        try:
+            when = dt.datetime.fromisoformat(text)
+            delta = (when if when.tzinfo else when.replace(tzinfo=dt.UTC)) - _EPOCH
+            return epoch_ns((delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1_000)
+        except ValueError:
+            raise self.error(name, "a time") from None
 
 
 class _Touch:
@@ -97,16 +143,46 @@ class _Touch:
                 del counts[price]
 
 
-def _update(row: Rows, ts: int, contract: Contract, drops: Counter[str]) -> OrderUpdate | None:
-    price = contract.ticks(row.number("price"))
-    size = contract.lots(row.number("volume") * _VOLUME_UNIT)
-    side = {"bid": BID, "ask": ASK}.get(row.text("direction"))
-    action = row.text("action")
+def _update(row: _Rows, ts: int, grid: Grid) -> OrderUpdate | None:
+    action, side = row.text("action"), _SIDES.get(row.text("direction"))
     if side is None or action not in ("created", "changed", "deleted"):
         raise row.error("action", "created, changed or deleted with direction bid or ask")
-    if price is None or size is None or price <= 0:
-        drops["off_tick"] += 1
+    price, volume = row.number("price"), row.volume()
+    if price == 0 and action == "created":
+        grid.counts["market_order"] += 1  # an order without a price never rests
         return None
-    gone = action == "deleted"
-    event_ts = row.integer("exchange.timestamp") * _MS
-    return OrderUpdate(contract.id, event_ts, ts, row.integer("id"), side, price, 0 if gone else size)
+    if volume < 0:
+        raise row.error("volume", "a size")
+    level = grid.level(side, price, volume) if price else None
+    if level is None:
+        return None
+    event_ts = row.moment("exchange.timestamp")
+    size = 0 if action == "deleted" else level[2]
+    order_id = row.integer("id")
+    if not 0 <= order_id < 1 << 63:
+        raise row.error("id", "an order's id")
+    return OrderUpdate(grid.contract.id, event_ts, ts, order_id, side, level[1], size)
+
+
+def _columns(header: str) -> list[str]:
+    return [name.strip().strip('"').replace("_", ".") for name in header.split(",")]
+
+
+def _unit(path: Path) -> float:
+    """Coins a unit of volume: 1e-8 where the first volumes are large whole numbers, else 1."""
+    largest = 0.0
+    source = lines(path)
+    columns = _columns(next(source, (0, ""))[1])
+    index = columns.index("volume") if "volume" in columns else 0
+    for number, line in source:
+        fields = line.split(",")
+        try:
+            volume = float(fields[index].strip('" ')) if len(fields) == len(columns) else 0.0
+        except ValueError:
+            continue
+        if volume % 1.0:
+            return 1.0
+        largest = max(largest, volume)
+        if number > _HEAD_ROWS:
+            break
+    return 1.0 if 0 < largest < _WHOLE_COINS_BELOW else _UNIT

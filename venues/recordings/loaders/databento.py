@@ -2,22 +2,26 @@
 
 `T` is the trade as the aggressor saw it (its `side` is the aggressor's), `F` the fill of each
 resting order; neither changes the book: a cancel or modify follows. Snapshot records open a file.
+F_LAST ends an exchange's event, whichever record bears it, also one that changes no order.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import databento_dbn as dbn
 
-from market.contracts import Contract, ContractTable
 from market.errors import DataError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, Event, OrderUpdate, Trade
-from venues.recordings.loaders.base import ArrivalOrder, Recording, Traits, open_binary
+from venues.recordings.loaders.base import Recording, Traits, open_binary
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.units import Grid
+from venues.recordings.terms import RecordingTerms
 
 _CHUNK = 1 << 20
+_HEADER, _MBO, _MBO_SIZES = 16, 0xA0, (56, 64)  # bytes of a record's header, its type, its length
 _PRICE_UNIT = 1e-9
 _UNDEFINED_PRICE = (1 << 63) - 1
 _SNAPSHOT_FLAG = 32
@@ -38,35 +42,79 @@ class DatabentoLoader:
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         groups: dict[str, list[tuple[int, Path]]] = {}
         for path in paths:
-            meta = next(_records(path))
+            meta = _metadata(path)
             if str(meta.schema) != "mbo":
                 raise DataError(f"{path}: schema {meta.schema} is not read yet; market-by-order (mbo) is")
             groups.setdefault(",".join(meta.symbols), []).append((meta.start, path))
         return [Recording(self.name, tuple(p for _, p in sorted(files))) for files in groups.values()]
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        order = ArrivalOrder()
-        for path in recording.files:
-            records = _records(path)
-            meta = next(records)
-            streams = _streams(meta, contracts, path)
-            for record in records:
-                stream = streams.get(record.instrument_id)
-                if stream is None:
-                    drops["unknown_instrument"] += 1
-                elif not order.admits(record.ts_recv, str(path)):
-                    drops["out_of_order"] += 1
-                else:
-                    yield from stream.events(record, drops)
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+        return in_time(_events(recording, terms, findings), findings, recording.name)
+
+
+def _events(recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+    streams: dict[str, _Stream] = {}
+    for path in recording.files:
+        names = _symbols(path)
+        by_id: dict[int, _Stream | None] = {}
+        for known_stream in streams.values():
+            known_stream.next_file()
+        for record in _records(path):
+            known = record.instrument_id
+            if known not in by_id:
+                by_id[known] = _stream(names.get(known), record.ts_recv, terms, findings, streams)
+            stream = by_id[known]
+            if stream is None:
+                findings.shared["unknown_instrument"] += 1
+            else:
+                yield from stream.events(record)
+        if not any(by_id.values()) and by_id:
+            venue, symbol = next(iter(names.values()), ("", "its instruments"))
+            raise DataError(f"{path}: no contract terms for {symbol} on {venue}; add a row for it")
+    for stream in streams.values():
+        yield from stream.finish()
+
+
+def _stream(
+    named: tuple[str, str] | None, ts: int, terms: RecordingTerms, findings: Findings, streams: dict[str, _Stream]
+) -> _Stream | None:
+    """The stream of an instrument; it goes on from file to file."""
+    contract = terms.find(*named, ts) if named is not None else None
+    if contract is None:
+        return None
+    if contract.id not in streams:
+        streams[contract.id] = _Stream(Grid(contract, findings.of(contract.id)))
+    return streams[contract.id]
 
 
 class _Stream:
-    def __init__(self, contract: Contract) -> None:
-        self._contract = contract
+    def __init__(self, grid: Grid) -> None:
+        self._grid, self._id, self._counts = grid, grid.contract.id, grid.counts
         self._orders: dict[int, tuple[int, int, int]] = {}
         self._in_snapshot = False
+        self._open: tuple[int, int] | None = None  # times of a change whose event has not ended
 
-    def events(self, record: dbn.MBOMsg, drops: Counter[str]) -> Iterator[Event]:
+    def events(self, record: dbn.MBOMsg) -> Iterator[Event]:
+        if self._open is not None and not self._in_snapshot and self._is_later(record):
+            yield self._end(*self._open)  # the mark was lost: an event does not outlast its moment
+        yield from self._changes(record)
+        if record.flags & _LAST_FLAG and self._open is not None:
+            yield self._end(record.ts_event, record.ts_recv)
+
+    def next_file(self) -> None:
+        """A snapshot that opens the next file is another one."""
+        self._in_snapshot = False
+
+    def finish(self) -> Iterator[Event]:
+        """End what the last record left open."""
+        if self._open is not None:
+            yield self._end(*self._open)
+
+    def _is_later(self, record: dbn.MBOMsg) -> bool:
+        assert self._open is not None
+        return bool(record.ts_event > self._open[0] and record.ts_recv > self._open[1])
+
+    def _changes(self, record: dbn.MBOMsg) -> Iterator[Event]:
         action, side = str(record.action), str(record.side)
         starts = bool(record.flags & _SNAPSHOT_FLAG) and not self._in_snapshot
         self._in_snapshot = bool(record.flags & _SNAPSHOT_FLAG)
@@ -75,24 +123,33 @@ class _Stream:
             yield self._update(record, 0, BID, 0, 0, reset=True)
         if action in ("R", "F", "N"):
             return
-        price = None
-        if record.price != _UNDEFINED_PRICE:
-            price = self._contract.ticks(record.price * _PRICE_UNIT)
+        if record.price == _UNDEFINED_PRICE:
+            self._counts["no_price"] += 1
+            return
+        price = self._grid.ticks(record.price * _PRICE_UNIT)
         if price is None:
-            drops["off_tick"] += 1
-        elif action == "T":
+            return
+        if action == "T":
             aggressor = _AGGRESSORS.get(side, NO_AGGRESSOR)
-            yield Trade(self._contract.id, record.ts_event, record.ts_recv, price, record.size, aggressor)
+            if record.size:
+                yield Trade(self._id, record.ts_event, record.ts_recv, price, record.size, aggressor)
         elif side not in _SIDES:
-            drops["no_side"] += 1
+            self._counts["no_side"] += 1
+        elif action in ("A", "C", "M"):
+            yield from self._order(record, action, _SIDES[side], price)
         else:
-            yield from self._order(record, action, _SIDES[side], price, drops)
+            self._counts[f"action_{action}"] += 1
 
-    def _order(self, record: dbn.MBOMsg, action: str, side: int, price: int, drops: Counter[str]) -> Iterator[Event]:
+    def _end(self, ts_event: int, ts_recv: int) -> OrderUpdate:
+        """The end of an event, at its own time: no order changes."""
+        self._open = None
+        return OrderUpdate(self._id, ts_event, ts_recv, 0, BID, 0, 0)
+
+    def _order(self, record: dbn.MBOMsg, action: str, side: int, price: int) -> Iterator[Event]:
         oid = record.order_id
         known = self._orders.get(oid)
         if known is None and action in ("C", "M"):
-            drops["unknown_order"] += 1
+            self._counts["unknown_order"] += 1
             if action == "C":
                 return
         size = record.size
@@ -108,18 +165,20 @@ class _Stream:
         self, record: dbn.MBOMsg, oid: int, side: int, price: int, size: int, reset: bool = False
     ) -> OrderUpdate:
         last = bool(record.flags & _LAST_FLAG) and not reset
-        return OrderUpdate(self._contract.id, record.ts_event, record.ts_recv, oid, side, price, size, last, reset)
+        self._open = None if last else (record.ts_event, record.ts_recv)
+        return OrderUpdate(self._id, record.ts_event, record.ts_recv, oid, side, price, size, last, reset)
 
 
-def _streams(meta: dbn.Metadata, contracts: ContractTable, path: Path) -> dict[int, _Stream]:
+def _symbols(path: Path) -> dict[int, tuple[str, str]]:
+    """Venue and symbol by instrument id."""
+    meta = _metadata(path)
     venue = str(meta.dataset).partition(".")[0]
-    streams = {}
-    for symbol, intervals in meta.mappings.items():
-        contract = contracts.find(venue, _four_digit(symbol, meta.start))
-        if contract is None:
-            raise DataError(f"{path}: no contract terms for {symbol} on {venue}; add a row for it")
-        streams.update({int(interval["symbol"]): _Stream(contract) for interval in intervals})
-    return streams
+    return {
+        int(interval["symbol"]): (venue, _four_digit(symbol, meta.start))
+        for symbol, intervals in meta.mappings.items()
+        for interval in intervals
+        if str(interval["symbol"]).isdigit()
+    }
 
 
 def _four_digit(symbol: str, start_ns: int) -> str:
@@ -133,15 +192,60 @@ def _four_digit(symbol: str, start_ns: int) -> str:
     return f"{symbol[:-2]}{decade % 100:02d}{months.index(symbol[-2]) + 1:02d}"
 
 
+def _metadata(path: Path) -> dbn.Metadata:
+    meta = next(_decoded(path), None)
+    if not isinstance(meta, dbn.Metadata):
+        raise DataError(f"{path}: not a sound DBN file (it has no metadata)")
+    return meta
+
+
 def _records(path: Path) -> Iterator[dbn.MBOMsg]:
+    """Yield each order record; symbol mappings and messages of the gateway between them are left out."""
+    return (record for record in _decoded(path) if isinstance(record, dbn.MBOMsg))
+
+
+def _decoded(path: Path) -> Iterator[dbn.Metadata | dbn.MBOMsg]:
     """Yield the metadata, then each record, reading in chunks."""
     decoder = dbn.DBNDecoder()
+    frames = _Frames(path)
     with open_binary(path) as raw:
         while chunk := raw.read(_CHUNK):
             try:
-                decoder.write(chunk)
+                decoder.write(frames.take(chunk))
                 yield from decoder.decode()
-            except dbn.DBNError as error:
+            except (dbn.DBNError, ValueError, TypeError, KeyError) as error:
                 raise DataError(f"{path}: not a sound DBN file ({error})") from error
-        if decoder.buffer():
-            raise DataError(f"{path}: the file ends within a record; copy it again")
+    if frames.rest:
+        raise DataError(f"{path}: the file ends within a record; copy it again")
+
+
+class _Frames:
+    """Cuts a DBN stream into records before it is decoded: the decoder aborts on one of a wrong length."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begun = False
+        self.rest = b""
+
+    def take(self, chunk: bytes) -> bytes:
+        """Bytes of the metadata and the order records that are whole by now."""
+        data = self.rest + chunk
+        at, kept = 0, []
+        if not self._begun:
+            at = 8 + int.from_bytes(data[4:8], "little")
+            if len(data) < at or at < 8:
+                self.rest = data
+                return b""
+            self._begun = True
+            kept.append(data[:at])
+        start, end = at, len(data)
+        while at + _HEADER <= end and at + (size := 4 * data[at]) <= end:
+            if size < _HEADER or (data[at + 1] == _MBO and size not in _MBO_SIZES):
+                raise DataError(f"{self._path}: not a sound DBN file (a record of {size} bytes)")
+            if data[at + 1] != _MBO:
+                kept.append(data[start:at])
+                start = at + size
+            at += size
+        kept.append(data[start:at])
+        self.rest = data[at:]
+        return b"".join(kept)

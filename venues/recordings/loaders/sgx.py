@@ -1,21 +1,24 @@
 """SGX A50 future: three-level books on each change, blocks of a time stamp and three rows.
 
-Price / 100 = points. No trades, one instrument, Singapore time.
+Price / 100 = points. No trades, one instrument, Singapore time. Rows of NaN stand for levels that are empty.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from market.contracts import ContractTable
 from market.errors import DataError
-from market.events import ASK, BID, BookUpdate, Event, Level
+from market.events import ASK, BID, BookUpdate, Event
 from market.sessions import local_ns
-from venues.recordings.loaders.base import ArrivalOrder, Recording, Traits, lines, one_each
+from venues.recordings.loaders.base import Recording, Traits, lines, one_each
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.units import Grid
+from venues.recordings.terms import RecordingTerms
 
 _HEADER = "Bid,Bid_Quantity,Ask,Ask_Quantity"
 _PRICE_UNIT = 100.0
@@ -35,34 +38,37 @@ class SgxLoader:
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         return one_each(self.name, paths)
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-        path = recording.files[0]
-        contract = contracts.find("SGX", "CN")
-        if contract is None:
-            raise DataError(f"{path}: no contract terms for CN on SGX; add a row for it")
-        order = ArrivalOrder()
-        for ts, rows, number in _blocks(path):
-            if not order.admits(ts, f"{path}, line {number}"):
-                drops["out_of_order"] += 1
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
+        return in_time(_events(recording.files[0], terms, findings), findings, recording.name)
+
+
+def _events(path: Path, terms: RecordingTerms, findings: Findings) -> Iterator[BookUpdate]:
+    grid: Grid | None = None
+    for ts, rows, number in _blocks(path):
+        if grid is None:
+            contract = terms.need("SGX", "CN", ts, path)
+            grid = Grid(contract, findings.of(contract.id))
+        levels = grid.snapshot(_shown(rows, f"{path}, line {number}"))
+        if levels is None:
+            continue
+        bids = [p for s, p, _ in levels if s == BID]
+        asks = [p for s, p, _ in levels if s == ASK]
+        if bids and asks and max(bids) >= min(asks):
+            grid.counts["crossed"] += 1  # before the opening auction
+        elif levels:
+            yield BookUpdate(grid.contract.id, ts, ts, levels, snapshot=True, depth=_DEPTH)
+        else:
+            grid.counts["no_quote"] += 1
+
+
+def _shown(rows: list[list[float]], where: str) -> Iterator[tuple[int, float, float]]:
+    for bid, bid_size, ask, ask_size in rows:
+        for side, price, size in ((BID, bid, bid_size), (ASK, ask, ask_size)):
+            if math.isnan(price) or math.isnan(size) or not size:  # NaN is nothing
                 continue
-            levels: list[Level] = []
-            sound = True
-            for bid, bid_size, ask, ask_size in rows:
-                for side, price, size in ((BID, bid, bid_size), (ASK, ask, ask_size)):
-                    ticks, lots = contract.ticks(price / _PRICE_UNIT), contract.lots(size)
-                    sound &= ticks is not None and lots is not None
-                    if ticks and lots:
-                        levels.append((side, ticks, lots))
-            bids = [p for s, p, _ in levels if s == BID]
-            asks = [p for s, p, _ in levels if s == ASK]
-            if not sound:
-                drops["off_tick"] += 1
-            elif bids and asks and max(bids) >= min(asks):
-                drops["crossed"] += 1  # before the opening auction
-            elif levels:
-                yield BookUpdate(contract.id, ts, ts, levels, snapshot=True, depth=_DEPTH)
-            else:
-                drops["no_quote"] += 1
+            if size < 0:
+                raise DataError(f"{where}: {size:g} is no size")
+            yield side, price / _PRICE_UNIT, size
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[list[float]], int]]:
@@ -75,10 +81,10 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[list[float]], int]]:
         if fields[0] == "TimeStamp":
             if rows:
                 yield stamp, rows, number
-            stamp, rows = _ns(fields[1], path, number), []
+            stamp, rows = _ns(fields[1] if len(fields) > 1 else "", path, number), []
             continue
         try:
-            row = [float(field or 0) for field in fields]
+            row = [float(field or "nan") for field in fields]
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
         if len(row) != 4 or not stamp:

@@ -1,30 +1,35 @@
 """Tardis CSV: `incremental_book_L2`, `book_snapshot_N` and `trades` (times in microseconds).
 
-A book file and a `trades` file of the same symbol, given together, are one recording.
+Book and `trades` files of the same symbol, given together, are one recording; a file may hold many
+symbols (`…_PERPETUALS.csv`), each row says whose it is.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import heapq
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from market.contracts import Contract, ContractTable
 from market.errors import DataError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
-from venues.recordings.loaders.base import ArrivalOrder, Recording, Rows, Traits, head
+from venues.recordings.loaders.base import Recording, Rows, Traits, head
+from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.order import Seen, in_time
+from venues.recordings.loaders.units import Grid
+from venues.recordings.terms import RecordingTerms
 
 _EXCHANGES = {
     "binance-futures": ("BINANCE", "-PERP"),
+    "binance-delivery": ("BINANCE", ""),
     "binance": ("BINANCE", ""),
     "coinbase": ("COINBASE", ""),
     "bitstamp": ("BITSTAMP", ""),
 }
 _SNAPSHOT = re.compile(r"(asks|bids)\[(\d+)\]\.price")
-_US = 1_000
+_NAME = re.compile(r"_(?:incremental_book_L2|book_snapshot_\d+|trades)_\d{4}-\d{2}-\d{2}_([^.]+)\.csv")
+_SIDES = {"bid": BID, "ask": ASK}
+_AGGRESSORS = {"buy": BUY, "sell": SELL}
 
 
 class TardisLoader:
@@ -40,8 +45,9 @@ class TardisLoader:
         groups: dict[tuple[str, str], dict[str, list[Path]]] = {}
         for path in sorted(paths):
             header, _, rest = head(path).partition("\n")
-            first = rest.partition("\n")[0].split(",")
-            key = (first[0], first[1]) if len(first) > 1 else (path.name, "")
+            exchange, _, others = rest.partition("\n")[0].partition(",")
+            named = _NAME.search(path.name)
+            key = (exchange, named.group(1) if named else others.partition(",")[0])
             groups.setdefault(key, {}).setdefault(_kind(header) or "", []).append(path)
         recordings = []
         for kinds in groups.values():
@@ -52,14 +58,15 @@ class TardisLoader:
             recordings.append(Recording(self.name, (*books, *trades)))
         return recordings
 
-    def events(self, recording: Recording, contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
+    def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
         kinds: dict[str, list[Path]] = {}
         for path in recording.files:
             kinds.setdefault(_kind(head(path).partition("\n")[0]) or "", []).append(path)
         streams: list[Iterator[Event]] = []
         for kind, read in (("trades", _trades), ("incremental", _incremental), ("snapshot", _snapshots)):
             if kind in kinds:
-                streams.append(read(kinds[kind], contracts, drops))
+                rows = _Reader(kinds[kind], terms, findings)
+                streams.append(in_time(read(rows), findings, recording.name))
         return heapq.merge(*streams, key=lambda event: event.ts_recv)  # a trade before the book at one time
 
 
@@ -73,79 +80,146 @@ def _kind(header: str) -> str | None:
     return "trades" if header.strip().endswith("id,side,price,amount") else None
 
 
+class _Symbol:
+    """One instrument's grid, and how far its book has come."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid, self.id, self.counts = grid, grid.contract.id, grid.counts
+        self.trades = Seen()
+        self.has_book = False
+        self.message: list[Level] = []
+        self.stamp, self.is_snapshot = (0, 0), False  # of the message: exchange and arrival time
+        self.held: list[Level] = []  # a snapshot that may go on
+        self._held_stamp, self._run, self._shown = (0, 0), 0, set[tuple[int, int]]()
+
+    def level(self, row: Rows, side: int, price: str, amount: str) -> Level | None:
+        """A level of the row; None where it is off the tick, or where nothing stands."""
+        found = _shown(row, side, price, amount)
+        return self.grid.level(*found) if found is not None else None
+
+    def goes_on(self, is_snapshot: bool, ts_event: int) -> bool:
+        return bool(self.held) and is_snapshot and ts_event == self._run
+
+    def flush(self) -> Iterator[BookUpdate]:
+        """The snapshot that was held."""
+        if self.held:
+            yield BookUpdate(self.id, *self._held_stamp, self.held, snapshot=True)
+            self.held = []
+
+    def end_message(self) -> Iterator[BookUpdate]:
+        """Take the message at hand: a change, a snapshot, or more of the last snapshot."""
+        message, self.message = self.message, []
+        if not message:
+            return
+        shown = {level[:2] for level in message}
+        more = self.is_snapshot and self._run == self.stamp[0] and shown.isdisjoint(self._shown)
+        if more and self.held:
+            self.held += message
+            self._held_stamp = self.stamp
+        elif more:
+            yield BookUpdate(self.id, *self.stamp, message)
+        else:
+            yield from self.flush()
+            if self.is_snapshot:
+                self.held, self._held_stamp, self._run = message, self.stamp, self.stamp[0]
+                self._shown = set()
+            else:
+                self._run = 0
+                yield BookUpdate(self.id, *self.stamp, message)
+        if self.is_snapshot:
+            self._shown |= shown
+
+
 class _Reader:
-    """Rows in order of arrival with their contract."""
+    """Rows with their symbol and times."""
 
-    def __init__(self, paths: list[Path], contracts: ContractTable, drops: Counter[str]) -> None:
-        self._paths, self._contracts, self._drops = paths, contracts, drops
+    def __init__(self, paths: list[Path], terms: RecordingTerms, findings: Findings) -> None:
+        self._paths, self._terms, self._findings = paths, terms, findings
+        self.symbols: dict[tuple[str, str], _Symbol] = {}
 
-    def __iter__(self) -> Iterator[tuple[Rows, Contract, int, int]]:
-        order, contract = ArrivalOrder(), None
+    def __iter__(self) -> Iterator[tuple[Rows, _Symbol, int, int]]:
         for path in self._paths:
             for row in Rows(path):
-                ts = row.integer("local_timestamp") * _US
-                if contract is None:
-                    contract = _find(row, ts, self._contracts)
-                if order.admits(ts, f"{path}, line {row.line}"):
-                    yield row, contract, row.integer("timestamp") * _US, ts
-                else:
-                    self._drops["out_of_order"] += 1
+                ts = row.time("local_timestamp")
+                key = (row.text("exchange"), row.text("symbol"))
+                symbol = self.symbols.get(key)
+                if symbol is None:
+                    symbol = self.symbols[key] = self._add(key, ts, path)
+                yield row, symbol, row.time("timestamp"), ts
+
+    def _add(self, key: tuple[str, str], ts: int, path: Path) -> _Symbol:
+        exchange, suffix = _EXCHANGES.get(key[0], (key[0].upper(), ""))
+        name = key[1].upper() if exchange == "BINANCE" else key[1]
+        contract = self._terms.need(exchange, name if "_" in name else name + suffix, ts, path)
+        return _Symbol(Grid(contract, self._findings.of(contract.id)))
 
 
-def _find(row: Rows, ts: int, contracts: ContractTable) -> Contract:
-    exchange, suffix = _EXCHANGES.get(row.text("exchange"), (row.text("exchange").upper(), ""))
-    symbol = row.text("symbol") + suffix
-    contract = contracts.find(exchange, symbol, dt.datetime.fromtimestamp(ts / 1e9, dt.UTC).date())
-    if contract is None:
-        raise DataError(f"{row.path}: no contract terms for {symbol} on {exchange}; add a row for it")
-    return contract
-
-
-def _level(row: Rows, contract: Contract, side: int, price: str, amount: str) -> Level:
-    ticks, lots = contract.ticks(row.number(price)), contract.lots(row.number(amount))
-    if ticks is None:
-        raise row.error(price, f"a multiple of the tick {contract.tick}")
-    if lots is None:
-        raise row.error(amount, f"a multiple of the lot {contract.lot}")
-    return side, ticks, lots
-
-
-def _snapshots(paths: list[Path], contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
+def _snapshots(rows: _Reader) -> Iterator[Event]:
     names: list[tuple[int, str, str]] = []
-    for row, contract, ts_event, ts in _Reader(paths, contracts, drops):
+    for row, symbol, ts_event, ts in rows:
         if not names:
             names = [
                 (ASK if m.group(1) == "asks" else BID, column, column.replace(".price", ".amount"))
                 for column in row.columns
                 if (m := _SNAPSHOT.fullmatch(column))
             ]
-        levels = [_level(row, contract, *name) for name in names if row.text(name[1])]
-        yield BookUpdate(contract.id, ts_event, ts, [x for x in levels if x[2]], snapshot=True, depth=len(names) // 2)
+        shown = [found for name in names if (found := _shown(row, *name)) and found[2]]
+        levels = symbol.grid.snapshot(shown)
+        if levels is not None:
+            yield BookUpdate(symbol.id, ts_event, ts, levels, snapshot=True, depth=len(names) // 2)
 
 
-def _incremental(paths: list[Path], contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-    """Rows of one local timestamp are one message; a run of snapshot rows replaces the book."""
-    levels: list[Level] = []
-    current = (0, 0, False)
-    seen_snapshot = False
-    contract_id = ""
-    for row, contract, ts_event, ts in _Reader(paths, contracts, drops):
-        is_snapshot = row.text("is_snapshot").lower() == "true"
-        if (ts, is_snapshot) != (current[1], current[2]) and levels:
-            yield BookUpdate(contract_id, current[0], current[1], levels, snapshot=current[2])
-            levels = []
-        seen_snapshot |= is_snapshot
-        if not seen_snapshot:
-            drops["diff_before_snapshot"] += 1
+def _shown(row: Rows, side: int, price: str, amount: str) -> tuple[int, float, float] | None:
+    """Side, price and size of two fields; None where both say nothing."""
+    where, size = row.optional(price), row.optional(amount)
+    if where is None or size is None or size < 0:
+        if where or size:
+            raise row.error(price if where is None else amount, "a number")
+        return None
+    return side, where, size
+
+
+def _incremental(rows: _Reader) -> Iterator[Event]:
+    """Rows of one local timestamp are one message; a snapshot replaces the book.
+
+    A snapshot may come in several messages, which bear the exchange's time of the first and show other
+    prices; where every message is a snapshot, each replaces the book.
+    """
+    now = 0
+    for row, symbol, ts_event, ts in rows:
+        is_snapshot = row.text("is_snapshot").strip().lower() in ("true", "1", "t")
+        side = _SIDES.get(row.text("side"))
+        if side is None:
+            raise row.error("side", "bid or ask")
+        if ts != now:
+            for other in rows.symbols.values():
+                yield from other.end_message()
+                if other is not symbol or not other.goes_on(is_snapshot, ts_event):
+                    yield from other.flush()
+            now = ts
+        elif symbol.is_snapshot != is_snapshot:
+            yield from symbol.end_message()
+        if not symbol.has_book and not is_snapshot:
+            symbol.counts["diff_before_snapshot"] += 1
             continue
-        current, contract_id = (ts_event, ts, is_snapshot), contract.id
-        levels.append(_level(row, contract, BID if row.text("side") == "bid" else ASK, "price", "amount"))
-    if levels:
-        yield BookUpdate(contract_id, current[0], current[1], levels, snapshot=current[2])
+        symbol.has_book = True
+        symbol.stamp, symbol.is_snapshot = (ts_event, ts), is_snapshot
+        level = symbol.level(row, side, "price", "amount")
+        if level is not None:
+            symbol.message.append(level)
+    for symbol in rows.symbols.values():
+        yield from symbol.end_message()
+        yield from symbol.flush()
 
 
-def _trades(paths: list[Path], contracts: ContractTable, drops: Counter[str]) -> Iterator[Event]:
-    sides = {"buy": BUY, "sell": SELL}
-    for row, contract, ts_event, ts in _Reader(paths, contracts, drops):
-        _, price, size = _level(row, contract, BID, "price", "amount")
-        yield Trade(contract.id, ts_event, ts, price, size, sides.get(row.text("side"), NO_AGGRESSOR))
+def _trades(rows: _Reader) -> Iterator[Event]:
+    for row, symbol, ts_event, ts in rows:
+        key = row.text("id")
+        if key and symbol.trades.again(key):
+            symbol.counts["duplicate_trade"] += 1
+            continue
+        level = symbol.level(row, BID, "price", "amount")
+        if level is None or not level[2]:
+            symbol.counts["empty_trade"] += level is not None
+            continue
+        yield Trade(symbol.id, ts_event, ts, level[1], level[2], _AGGRESSORS.get(row.text("side"), NO_AGGRESSOR))

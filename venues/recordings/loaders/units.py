@@ -1,0 +1,125 @@
+"""Prices, sizes and times as files write them, in the units of the schema: one rule for all loaders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from market.contracts import Contract
+from market.errors import DataError
+from market.events import Level
+
+_CACHE = 100_000
+_MAX_PRICE = 1.7e13
+_MAX_SIZE = 3.4e13
+_MAX_COUNT = 1 << 62
+"""What Nautilus' fixed-point prices and quantities, and 64 bits, can hold."""
+_FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
+"""1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
+_PER_UNIT = ((1, 1_000_000_000), (1_000, 1_000_000), (1_000_000, 1_000), (1_000_000_000, 1))
+
+
+class Grid:
+    """A contract's grid of ticks and lots, for the words of a file.
+
+    A price off the tick is left out and counted (`off_tick`); a size off the lot is rounded and counted
+    (`size_rounded_to_lot`): it stood before the lot was made coarser.
+    """
+
+    def __init__(self, contract: Contract, counts: Counter[str]) -> None:
+        self.contract, self.counts = contract, counts
+        self._prices: dict[str | float, int | None] = {}
+        self._lot = contract.lot
+
+    def level(self, side: int, price: str | float, size: str | float) -> Level | None:
+        """A level in ticks and lots; None when its price is off the tick.
+
+        Raises
+        ------
+        ValueError
+            A word is no number.
+        DataError
+            The price is zero or below, or too large.
+
+        """
+        ticks = self._prices[price] if price in self._prices else self._ticks(price)
+        value = float(size)
+        exact = value / self._lot
+        lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+        if abs(exact - lots) >= 1e-3 or (lots == 0 and value):
+            lots = self._odd_lots(value, size)
+        if ticks is None:
+            self.counts["off_tick"] += 1
+            return None
+        if ticks <= 0:
+            if lots == 0:
+                return None  # a side that is empty
+            raise self._not_positive(price)
+        return side, ticks, lots
+
+    def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
+        """Levels of a row that shows a whole book; None where a price is off the tick (counted once: without
+        that level it would be another book)."""
+        before = self.counts["off_tick"]
+        levels = [level for row in rows if (level := self.level(*row)) is not None]
+        if self.counts["off_tick"] == before:
+            return levels
+        self.counts["off_tick"] = before + 1
+        return None
+
+    def ticks(self, price: str | float) -> int | None:
+        """A price in ticks; None, counted, when it is off the tick."""
+        ticks = self._prices[price] if price in self._prices else self._ticks(price)
+        if ticks is None:
+            self.counts["off_tick"] += 1
+        elif ticks <= 0:
+            raise self._not_positive(price)
+        return ticks
+
+    def lots(self, size: str | float) -> int:
+        """A size in whole lots, at least one where there is any."""
+        value = float(size)
+        exact = value / self._lot
+        lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+        return lots if abs(exact - lots) < 1e-3 and (lots or not value) else self._odd_lots(value, size)
+
+    def _odd_lots(self, value: float, size: str | float) -> int:
+        """Lots of a size that is no whole number of them, to the precision of a float."""
+        if not 0 <= value <= _MAX_SIZE or value / self._lot > _MAX_COUNT:
+            raise DataError(f"{self.contract.id}: {size} is no size")
+        lots = self.contract.lots(value)
+        if lots:
+            return lots
+        self.counts["size_rounded_to_lot"] += 1
+        return max(1, int(value / self._lot))
+
+    def _ticks(self, price: str | float) -> int | None:
+        value = float(price)
+        ticks = self.contract.ticks(value)
+        if not abs(value) <= _MAX_PRICE or abs(ticks or 0) > _MAX_COUNT:
+            raise DataError(f"{self.contract.id}: {price} is no price")
+        if len(self._prices) >= _CACHE:
+            self._prices.clear()
+        self._prices[price] = ticks
+        return ticks
+
+    def _not_positive(self, price: str | float) -> DataError:
+        return DataError(
+            f"{self.contract.id}: a price of {price}: prices of zero or below cannot be traded here yet; "
+            "leave this contract out"
+        )
+
+
+def epoch_ns(stamp: int) -> int:
+    """Nanoseconds of a time stamp in seconds, milli-, micro- or nanoseconds since 1970: told by its size.
+
+    Raises
+    ------
+    ValueError
+        It lies between 1990 and 2100 in none of these units.
+
+    """
+    for per_second, ns in _PER_UNIT:
+        if _FIRST_S * per_second <= stamp < _LAST_S * per_second:
+            return stamp * ns
+    raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
