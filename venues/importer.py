@@ -241,8 +241,7 @@ class _InstrumentWriter:
         span, book = self._span, self._book
         changes, owners = self._changes(event)
         if isinstance(event, BookUpdate):
-            if event.depth > span.depth:
-                span.depth = event.depth
+            span.depth = max(span.depth, event.depth)
         elif changes:
             span.orders = True
         if changes:
