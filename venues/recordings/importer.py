@@ -238,15 +238,18 @@ class _InstrumentWriter:
         if isinstance(event, Trade):
             self._span.trade(event)
             return
+        span, book = self._span, self._book
         changes, owners = self._changes(event)
         if isinstance(event, BookUpdate):
-            self._span.depth = max(self._span.depth, event.depth)
+            span.depth = max(span.depth, event.depth)
         elif changes:
-            self._span.orders = True
+            span.orders = True
         if changes:
-            self._span.book(changes, event.ts_event, event.ts_recv, owners=owners)
-            self._span.crossed += self._book.is_crossed()
-            self._span.one_sided += not (self._book.bids and self._book.asks)
+            span.book(changes, event.ts_event, event.ts_recv, owners=owners)
+            if not book.bids or not book.asks:
+                span.one_sided += 1
+            elif book.is_crossed():
+                span.crossed += 1
 
     def _changes(self, event: BookUpdate | OrderUpdate) -> tuple[list[Level], list[int]]:
         """Apply an event to the book; return the level changes that end with it, and whose orders made them."""

@@ -48,7 +48,8 @@ class VerdictConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock : Bounds
         Events whose time ran backwards and was held, as a share of updates and trades.
     silent : Bounds
-        Gaps of more than 5 s within sessions, as a share of the time.
+        Gaps of more than 5 s within sessions, as a share of the time. A quiet contract looks like a lost feed, and
+        quotes are pulled meanwhile: by itself it spoils nothing.
     minutes : Minutes
         Of two-sided book.
 
@@ -59,7 +60,7 @@ class VerdictConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lost: Bounds = Bounds(0.0, 0.01)
     left_out: Bounds = Bounds(0.01, 0.2)
     clock: Bounds = Bounds(0.0, 0.2)
-    silent: Bounds = Bounds(0.02, 0.5)
+    silent: Bounds = Bounds(0.02, 1.0)
     minutes: Minutes = Minutes()
 
 

@@ -72,33 +72,33 @@ class _Router:
         self._streams: dict[str, BinanceStream] = {}
         self._nameless = False  # a snapshot that does not say whose it is was taken
         self._told: set[str] = set()  # symbols whose trades the file tells one by one
-        markets, first, _ = _markets(self._path)
-        for symbol, name in markets.items():
-            self._add(symbol, name, first)
 
     def next_file(self, path: Path) -> None:
         """Trades and aggregate trades of a market are one stream: where a file has both, the aggregates are left."""
-        _, _, self._told = _markets(path)
+        markets, first, self._told = _markets(path)
+        for symbol, name in markets.items():
+            if symbol not in self._streams:
+                self._add(symbol, name, first)
 
-    def events(self, ts: int, message: Any) -> Iterator[Event]:
+    def events(self, ts: int, message: Any) -> Sequence[Event]:
         message, symbol, kind = _envelope(message)
         if kind == "control":
             self._findings.shared["control_message"] += 1
-            return
+            return ()
         if kind == "snapshot" and not symbol:
             symbol = self._only()
         stream = self._streams.get(symbol)
         if stream is None:
             if kind != "depth":
                 self._findings.shared[f"{kind}_before_snapshot"] += 1
-                return
+                return ()
             stream = self._add(symbol, _name(symbol, "pu" in message), ts)
         if kind == "trade":
             self._told.add(symbol)
         elif kind == "aggTrade" and symbol in self._told:
             self._findings.of(stream.id)["aggregate_trade"] += 1
-            return
-        yield from stream.events(ts, kind, message)
+            return ()
+        return stream.events(ts, kind, message)
 
     def finish(self) -> None:
         """Raise when no symbol ever got a snapshot: there is no book to tell of."""

@@ -9,7 +9,7 @@ diff overrides the touch, and goes on doing so until a diff has caught up with i
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from market.contracts import Contract
@@ -51,40 +51,38 @@ class BinanceStream:
     def has_book(self) -> bool:
         return self._last_id is not None
 
-    def events(self, ts: int, kind: str, data: Any) -> Iterator[Event]:
+    def events(self, ts: int, kind: str, data: Any) -> Sequence[Event]:
+        """What a message comes to."""
+        if kind == "bookTicker":
+            return self._best_quote(ts, data)
+        if kind == "depth":
+            return self._diff(ts, data)
+        if kind in ("trade", "aggTrade"):
+            return self._trade(ts, data)
         if kind == "snapshot":
-            yield from self._snapshot(ts, data)
-        elif kind == "depth":
-            yield from self._diff(ts, data)
-        elif kind == "bookTicker":
-            yield from self._best_quote(ts, data)
-        elif kind in ("trade", "aggTrade"):
-            yield from self._trade(ts, data)
-        else:
-            self._counts[f"stream_{kind}"] += 1
+            return self._snapshot(ts, data)
+        self._counts[f"stream_{kind}"] += 1
+        return ()
 
     def finish(self) -> None:
         """Count what waited for a snapshot that never came."""
         if self._last_id is None:
             self._counts["diff_before_snapshot"] += len(self._waiting)
 
-    def _snapshot(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
+    def _snapshot(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
         levels, snapshot_id = self._levels(data["bids"], data["asks"]), int(data["lastUpdateId"])
         stamp = int(data.get("T") or data.get("E") or 0)
         event_ts = epoch_ns(stamp) if stamp else ts
         if self._last_id is not None and snapshot_id < self._last_id:
-            yield from self._older_snapshot(ts, snapshot_id, levels)
-            return
+            return self._older_snapshot(ts, snapshot_id, levels)
         self._last_id, self._chained, self._sound = snapshot_id, False, True
         self._book.clear()
         update = BookUpdate(self.id, event_ts, ts, levels, snapshot=True)
         self._book.apply(update)
-        yield update
         waiting, self._waiting = self._waiting, []
-        for diff in waiting:
-            yield from self._diff(ts, diff)
+        return [update, *(event for diff in waiting for event in self._diff(ts, diff))]
 
-    def _older_snapshot(self, ts: int, snapshot_id: int, levels: list[Level]) -> Iterator[Event]:
+    def _older_snapshot(self, ts: int, snapshot_id: int, levels: list[Level]) -> Sequence[Event]:
         """The snapshot with the diffs that are newer than it, as one change; the book where it is sound and
         more is missing between them than was kept."""
         newer = [diff for diff in self._kept if diff.last > snapshot_id]
@@ -95,7 +93,7 @@ class BinanceStream:
         if not whole:
             if self._sound:
                 self._counts["snapshot_older_than_book"] += 1
-                return
+                return ()
             self._counts["sequence_gap"] += 1
         self._book.clear()
         for level in levels:
@@ -106,16 +104,16 @@ class BinanceStream:
         self._sound = whole
         if self._quote is not None and self._last_id is not None and int(self._quote["u"]) > self._last_id:
             self._touch(self._quote)
-        yield BookUpdate(self.id, self._event_ts, ts, list(self._book.levels()), snapshot=True)
+        return (BookUpdate(self.id, self._event_ts, ts, list(self._book.levels()), snapshot=True),)
 
-    def _diff(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
+    def _diff(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
         if self._last_id is None:
             self._waiting.append(data)
-            return
+            return ()
         first, last = int(data["U"]), int(data["u"])
         if last <= self._last_id:
             self._counts["diff_older_than_snapshot"] += 1
-            return
+            return ()
         previous = int(data["pu"]) if "pu" in data else first - 1
         if not self._follows(first, previous):
             self._counts["sequence_gap"] += 1  # kept: a diff holds sizes, not changes; but it is counted
@@ -128,8 +126,7 @@ class BinanceStream:
         if self._quote is not None and int(self._quote["u"]) > last:
             levels = levels + self._touch(self._quote)
         self._event_ts = epoch_ns(int(data.get("T", data["E"])))
-        if levels:
-            yield BookUpdate(self.id, self._event_ts, ts, levels)
+        return (BookUpdate(self.id, self._event_ts, ts, levels),) if levels else ()
 
     def _follows(self, first: int, previous: int) -> bool:
         assert self._last_id is not None
@@ -137,18 +134,19 @@ class BinanceStream:
             return first <= self._last_id + 1 or previous <= self._last_id
         return previous == self._last_id
 
-    def _best_quote(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
+    def _best_quote(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
         if self._last_id is None:
             self._counts["quote_before_snapshot"] += 1
-            return
+            return ()
         if int(data["u"]) <= self._last_id:
             self._counts["quote_older_than_book"] += 1
-            return
+            return ()
         self._quote = data
         levels = self._touch(data)
-        if levels:
-            event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
-            yield BookUpdate(self.id, event_ts, ts, levels)
+        if not levels:
+            return ()
+        event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
+        return (BookUpdate(self.id, event_ts, ts, levels),)
 
     def _touch(self, quote: dict[str, Any]) -> list[Level]:
         """Level changes that make the quote the touch; prices better than it are gone."""
@@ -167,25 +165,25 @@ class BinanceStream:
             self._book.set(*level)
         return changes
 
-    def _trade(self, ts: int, data: dict[str, Any]) -> Iterator[Event]:
+    def _trade(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
         if self._last_id is None:
             self._counts["trade_before_snapshot"] += 1
-            return
+            return ()
         if data.get("X", "MARKET") != "MARKET":
             self._counts["trade_not_on_book"] += 1  # insurance fund and liquidation transfers
-            return
+            return ()
         if self._again(data):
             self._counts["duplicate_trade"] += 1
-            return
+            return ()
         price, size = self._grid.ticks(data["p"]), self._grid.lots(data["q"])
         if price is None:
-            return
+            return ()
         if size == 0:
             self._counts["empty_trade"] += 1
-            return
+            return ()
         aggressor = SELL if data["m"] else BUY  # m: the buyer was the maker
         event_ts = epoch_ns(int(data.get("T", data["E"])))
-        yield Trade(self.id, event_ts, ts, price, size, aggressor)
+        return (Trade(self.id, event_ts, ts, price, size, aggressor),)
 
     def _again(self, data: dict[str, Any]) -> bool:
         """A trade told before, in the same stream or in the other: `aggTrade` names the trades it sums up."""

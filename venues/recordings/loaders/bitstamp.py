@@ -89,11 +89,12 @@ class _Rows(Rows):
         self._unit = _unit(path)
 
     def __iter__(self) -> Iterator[Rows]:
-        for row in super().__iter__():
-            if "exchange.timestamp" not in self.columns:
-                self.columns = {name.replace("_", "."): index for name, index in self.columns.items()}
-                self.require(sorted(_COLUMNS))
+        rows = super().__iter__()
+        for row in rows:
+            self.columns = {name.replace("_", "."): index for name, index in self.columns.items()}
+            self.require(sorted(_COLUMNS))
             yield row
+            yield from rows
 
     def volume(self) -> float:
         """Volume in coins."""
@@ -104,11 +105,11 @@ class _Rows(Rows):
 
     def moment(self, name: str) -> int:
         """A time since 1970, as a number or as R prints it (`2015-05-01 00:00:04.518`, UTC)."""
-        text = self.text(name).strip()
+        text = self.text(name)
         if ":" not in text:
             return self.time(name)
         try:
-            when = dt.datetime.fromisoformat(text)
+            when = dt.datetime.fromisoformat(text.strip())
             delta = (when if when.tzinfo else when.replace(tzinfo=dt.UTC)) - _EPOCH
             return epoch_ns((delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1_000)
         except ValueError:
