@@ -16,7 +16,8 @@ import msgspec
 
 from models.errors import ModelError
 from models.features import splits
-from models.training import chain
+from models.training import export, recipes
+from models.training.context import Job
 from models.training.train_config import Kind, TrainConfig
 
 
@@ -32,15 +33,15 @@ def main() -> int:
     try:
         config = _settings(asked.settings)
         window = config.teacher.window
-        job = chain.Job(
+        job = Job(
             asked.kind,
             config,
             splits.make(asked.train, asked.valid, asked.calibrate, asked.test, window),
             asked.cache,
             asked.out.name,
         )
-        trained = chain.run(job, _report)
-        manifest = chain.write(job, trained, [trained.metrics], asked.out, _report)
+        trained = recipes.run(job, _report)
+        manifest = export.write(trained, [trained.metrics], asked.out, _report)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

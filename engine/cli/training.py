@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -21,6 +21,7 @@ from venues.recordings.catalog import Catalog, Day
 
 if TYPE_CHECKING:
     from models.features.splits import Splits
+    from models.training.metrics import Metrics
 
 CONTROLS = ("labels", "one-student", "kd", "fitnets", "random", "no-body")
 _KINDS: dict[str, Kind] = {"labels": "labels", "one-student": "one-student", "kd": "kd", "fitnets": "fitnets"}
@@ -48,7 +49,8 @@ def train_artifact(config: Config, request: Request, as_json: bool) -> None:
         raise ConfigError(f"--out {out}: there is something that is not an artifact; name another folder")
     try:
         from models.features.splits import make
-        from models.training import chain
+        from models.training import export, recipes
+        from models.training.context import Job
     except ImportError as error:
         raise ConfigError(
             f"training needs the extra packages ({error.name} is missing): pip install 'cmm[train]'"
@@ -63,16 +65,16 @@ def train_artifact(config: Config, request: Request, as_json: bool) -> None:
         folds = [make(paths[:2], paths[2:3], paths[3:4], paths[4:], window)]
     else:
         folds = _splits(config, request, window)
-    metrics: list[dict[str, Any]] = []
+    metrics: list[Metrics] = []
     manifest: Manifest | None = None
     with console.status("training") as report:
         for i, splits in enumerate(folds):
             prefix = f"fold {i + 1} of {len(folds)}, " if len(folds) > 1 else ""
-            job = chain.Job(kind, settings, splits, cache, out.name)
-            trained = chain.run(job, lambda line, prefix=prefix: report(prefix + line))  # type: ignore[misc]
+            job = Job(kind, settings, splits, cache, out.name)
+            trained = recipes.run(job, lambda line, prefix=prefix: report(prefix + line))  # type: ignore[misc]
             metrics.append(trained.metrics)
             if i == len(folds) - 1:
-                manifest = chain.write(job, trained, metrics, out, report)
+                manifest = export.write(trained, metrics, out, report)
     if manifest is None:
         raise ConfigError("--folds: there is nothing to train")
     if manifest.kind == "ofdd":
@@ -93,9 +95,9 @@ def _resolve(config: TrainConfig, request: Request) -> tuple[Kind, TrainConfig]:
     name = request.teacher
     kind: Kind = _KINDS.get(name or "", "ofdd")
     if name == "random":
-        teacher = msgspec.structs.replace(teacher, body="random")
+        teacher = msgspec.structs.replace(teacher, backbone="random")
     elif name == "no-body":
-        teacher = msgspec.structs.replace(teacher, body="none")
+        teacher = msgspec.structs.replace(teacher, backbone="none")
     elif name is not None and name not in CONTROLS:
         teacher = msgspec.structs.replace(teacher, model=name)
     if request.quick:
