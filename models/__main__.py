@@ -22,6 +22,7 @@ from models.training.train_config import Kind, TrainConfig
 
 
 def main() -> int:
+    """Train on dataset files; return the exit code, 2 after an error that the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m models", description=__doc__.partition("\n")[0] if __doc__ else "")
     for name in ("train", "valid", "calibrate", "test"):
         parser.add_argument(f"--{name}", nargs="+", type=Path, default=[], required=name == "train", metavar="FILE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from models.features.scaler import Scaler, linear_fit
 from models.training import export, recipes, student_training, students
 from models.training.context import Job
 from models.training.graph import Ensemble
-from models.training.metrics import SHIPPED as HAJEK_MOE
+from models.training.metrics import HAJEK_MOE
 from models.training.student_training import StudentData
 from models.training.train_config import StudentConfig, TrainConfig
 from tests.markets import made, save
@@ -245,3 +246,19 @@ def test_the_linear_path_is_fitted_where_there_is_something_to_fit() -> None:
 )
 def test_the_plainest_candidate_that_is_as_good(errors: list[list[float]], chosen: int) -> None:
     assert plainest(np.array(errors)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("former", "says"),
+    [
+        ({"contestants": False}, "`contestants` is called `baselines` now; rename it"),
+        ({"teacher": {"body": "none"}}, "`body` is called `backbone` now; rename it - at `$.teacher`"),
+    ],
+)
+def test_former_names_of_settings_are_refused_with_the_new_ones(former: dict[str, object], says: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(says)):
+        msgspec.json.decode(json.dumps(former), type=TrainConfig)
+    assert not {"contestants", "body"} & {
+        *msgspec.to_builtins(TrainConfig()),
+        *msgspec.to_builtins(TrainConfig().teacher),
+    }

@@ -34,7 +34,7 @@ from models.training import (
     windows,
 )
 from models.training.states import Extraction, Shard, Shards
-from models.training.teacher_training import Course
+from models.training.teacher_training import TeacherData
 from models.training.train_config import ProbeConfig, TeacherConfig
 from models.training.windows import Epoch
 from tests.markets import NS, SPEC, made, save, settings
@@ -52,7 +52,7 @@ def config(llama: str, **changes: object) -> TeacherConfig:
 
 def taught(config: TeacherConfig, days: list[Part], folder: Path, report: Callable[[str], None] = print) -> Any:
     scaler = Scaler.fit(part.load() for part in days)
-    return teacher_training.train(config, Course(days, scaler, ["X.SIM"], 5.0), folder, report)
+    return teacher_training.train(config, TeacherData(days, scaler, ["X.SIM"], 5.0), folder, report)
 
 
 def test_a_killed_teacher_goes_on_and_ends_at_the_same_weights(llama: str, days: list[Part], tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Moments(NamedTuple):
 
     @staticmethod
     def empty(fusion: Fusion) -> Moments:
+        """Sums of no sample, of the sizes that a fusion needs."""
         (tasks, n), (students, d) = fusion.weight.shape, fusion.beta.shape
         return Moments(
             weight=np.zeros(students),
@@ -84,6 +85,7 @@ class Centre(NamedTuple):
 
     @staticmethod
     def of(fusion: Fusion) -> Centre:
+        """The current parameters; arrays are shared, not copied."""
         robust = np.repeat([loss == "absolute" for loss in LOSSES], fusion.weight.shape[1])
         return Centre(fusion.mean, fusion.beta, fusion.offset, robust)
 

@@ -61,6 +61,14 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @staticmethod
     def load(path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            Missing, damaged or of another version.
+
+        """
         try:
             with np.load(path) as arrays:
                 fields = {name: arrays[f"fusion.{name}"] for name in Fusion.__struct_fields__}

@@ -65,6 +65,7 @@ class Recalibrator:
         self._next_refit = 0
 
     def on_trade(self, ts_ns: int, ticks: int, lots: int, aggressor: int) -> None:
+        """Take a trade; aggressor 1 is a buyer, 2 a seller, 0 unknown."""
         for known in self._tracker.on_trade(ts_ns, ticks, lots, aggressor):
             self._learn(known)
 

@@ -130,6 +130,7 @@ class Dataset(msgspec.Struct, frozen=True):
         return self.rows(self.ts_ns + round(self.spec.horizon_s * 1e9) < ts_ns)
 
     def since(self, ts_ns: int) -> Dataset:
+        """Samples from `ts_ns` on."""
         return self.rows(self.ts_ns >= ts_ns)
 
 

@@ -52,10 +52,12 @@ class Score(msgspec.Struct, frozen=True):
     r2_volume_interval: Interval | None
 
     def value(self, metric: Metric) -> float:
+        """One metric by its name."""
         found: float = getattr(self, metric)
         return found
 
     def interval(self, metric: Metric) -> Interval | None:
+        """Its 95% interval."""
         found: Interval | None = getattr(self, f"{metric}_interval")
         return found
 

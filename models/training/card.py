@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from models.ensemble.artifact import Manifest
 from models.features.scores import JUDGED, METRICS, Metric, Score
-from models.training.metrics import LIGHTGBM, MEAN, ONLINE, SHIPPED, Gate, Metrics, SeparationAt
+from models.training.metrics import HAJEK_MOE, LIGHTGBM, MEAN, ONLINE, Gate, Metrics, SeparationAt
 from models.training.probe import Probe
 
 _KINDS = {
@@ -139,8 +139,8 @@ def _weaknesses(manifest: Manifest, metrics: Metrics) -> list[str]:
     for task, metric in JUDGED.items():
         sign = -1.0 if metric == "mae_spread_ticks" else 1.0
         best = max(values, key=lambda who: sign * values[who].value(metric))
-        if best != SHIPPED:
-            ours, theirs = values[SHIPPED].value(metric), values[best].value(metric)
+        if best != HAJEK_MOE:
+            ours, theirs = values[HAJEK_MOE].value(metric), values[best].value(metric)
             lines.append(f"- {task}: {best} is better ({theirs:.4f} against {ours:.4f})")
     robust = metrics.robustness
     if robust.worst is not UNSET:
@@ -202,7 +202,7 @@ def _folds(folds: Sequence[Metrics]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for i, fold in enumerate(folds):
-        for who in (SHIPPED, MEAN, LIGHTGBM, ONLINE):
+        for who in (HAJEK_MOE, MEAN, LIGHTGBM, ONLINE):
             if who in fold.scores:
                 values = " | ".join(f"{fold.scores[who].value(metric):.4f}" for metric in JUDGED.values())
                 lines.append(f"| {i + 1} | {', '.join(fold.test_days)} | {who} | {values} |")

@@ -10,7 +10,7 @@ import numpy as np
 from models.features import scores
 from models.training import baselines, students
 from models.training.context import Context
-from models.training.distillation import Curriculum, cell_targets, train_students
+from models.training.distillation import DecompositionPlan, cell_targets, train_students
 from models.training.evaluation import fuse, mean_forecast
 from models.training.metrics import LABELS_MEAN, LIGHTGBM, ByAxis, Forecasts, SeparationAt
 from models.training.separation import separation
@@ -46,7 +46,7 @@ def forecast_baselines(context: Context, by_labels: Students | None, networks: M
     return found | {name: mean_forecast(network, scaler, reported) for name, network in networks.items()}
 
 
-def ablate_axes(context: Context, plan: Curriculum) -> Forecasts:
+def ablate_axes(context: Context, plan: DecompositionPlan) -> Forecasts:
     """The same without the decoupling of one axis."""
     o, reported = context.config.ofdd, context.data.reported
     base = ByAxis(o.task, o.data, o.layer)
@@ -59,7 +59,7 @@ def ablate_axes(context: Context, plan: Curriculum) -> Forecasts:
     return found
 
 
-def sweep_strengths(context: Context, plan: Curriculum, by_labels: Students) -> list[SeparationAt]:
+def sweep_strengths(context: Context, plan: DecompositionPlan, by_labels: Students) -> list[SeparationAt]:
     """Separation of the students' features against the strength of the decoupling, briefly trained."""
     o, s, scaler = context.config.ofdd, context.config.students, context.scaler
     brief, covered = _brief(context, plan)
@@ -83,7 +83,7 @@ def sweep_strengths(context: Context, plan: Curriculum, by_labels: Students) -> 
     return found
 
 
-def _brief(context: Context, plan: Curriculum) -> tuple[Context, Curriculum]:
+def _brief(context: Context, plan: DecompositionPlan) -> tuple[Context, DecompositionPlan]:
     """Fewer epochs on fewer rows; all that the teacher covers stay."""
     replace = msgspec.structs.replace
     job, data, s = context.job, context.data, context.config.students

@@ -56,6 +56,7 @@ class Data(msgspec.Struct, frozen=True):
 
     @property
     def reported(self) -> Dataset:
+        """That split's rows."""
         return self.test if self.test is not None else self.valid
 
 
@@ -69,6 +70,7 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def config(self) -> TrainConfig:
+        """The job's settings."""
         return self.job.config
 
     @staticmethod

@@ -57,7 +57,7 @@ def compare_with_labels(context: Context, run: TeacherRun, by_labels: Students) 
     }
 
 
-class Curriculum(msgspec.Struct, frozen=True):
+class DecompositionPlan(msgspec.Struct, frozen=True):
     """A teacher whose states are to be decomposed: its layer groups, and λ_kd by task."""
 
     run: TeacherRun
@@ -65,13 +65,17 @@ class Curriculum(msgspec.Struct, frozen=True):
     forecast_weight: NDArray[np.float32]
 
 
-def curriculum(context: Context, run: TeacherRun, bounds: Bounds, errors: dict[str, TeacherError]) -> Curriculum:
+def plan_decomposition(
+    context: Context, run: TeacherRun, bounds: Bounds, errors: dict[str, TeacherError]
+) -> DecompositionPlan:
     """Forecasts are distilled only in tasks where the teacher errs less than students taught by labels."""
     weight = context.config.ofdd.forecast_weight
-    return Curriculum(run, bounds, np.array([weight if e.distilled else 0.0 for e in errors.values()], np.float32))
+    return DecompositionPlan(
+        run, bounds, np.array([weight if e.distilled else 0.0 for e in errors.values()], np.float32)
+    )
 
 
-def cell_targets(context: Context, plan: Curriculum, strengths: ByAxis) -> tuple[DistillationTargets, ByAxis]:
+def cell_targets(context: Context, plan: DecompositionPlan, strengths: ByAxis) -> tuple[DistillationTargets, ByAxis]:
     """A feature and a forecast for each cell, decoupled with these strengths; and the overlap that is left."""
     config, regimes = context.config, context.config.students.regimes
     small = plan.run.train.small()

@@ -22,7 +22,7 @@ from models.features.scaler import Scaler
 from models.features.scores import Score
 from models.training import students
 from models.training.context import Context
-from models.training.metrics import LABELS_MEAN, LIGHTGBM, MEAN, ONLINE, SHIPPED, Forecasts, Metrics, Robustness
+from models.training.metrics import HAJEK_MOE, LABELS_MEAN, LIGHTGBM, MEAN, ONLINE, Forecasts, Metrics, Robustness
 from models.training.students import Students
 from models.training.teacher_run import TeacherRun, places
 
@@ -87,7 +87,7 @@ def judge(ensemble: FusedStudents, data: Dataset) -> Forecasts:
     """The fusion, the other ways to fuse the same students, and online recalibration."""
     outputs, c = ensemble.outputs(data), ensemble.calibration
     others = comparisons(c.fusion, outputs, c.regimes)
-    found = {SHIPPED: c.fusion.predict(outputs.y, outputs.z)[0], MEAN: others.mean}
+    found = {HAJEK_MOE: c.fusion.predict(outputs.y, outputs.z)[0], MEAN: others.mean}
     if not ensemble.students.shared:
         found["median of students"] = others.median
         found["hard regime gate"] = others.regime_gate
@@ -123,7 +123,7 @@ def judge_teacher(context: Context, run: TeacherRun, forecasts: Forecasts) -> tu
     rows = place >= 0
     covered = reported.rows(rows)
     head = natural(small.forecast[place[rows]], context.scaler, covered)
-    others = {who: forecasts[who][rows] for who in (SHIPPED, MEAN, LIGHTGBM, LABELS_MEAN) if who in forecasts}
+    others = {who: forecasts[who][rows] for who in (HAJEK_MOE, MEAN, LIGHTGBM, LABELS_MEAN) if who in forecasts}
     beside = {who: scores.score(f, covered) for who, f in ({"teacher's head": head} | others).items()}
     minus = {who: scores.difference(head, f, covered) for who, f in others.items() if who == LIGHTGBM}
     return beside, minus
@@ -140,7 +140,7 @@ def measure(context: Context, ensemble: FusedStudents, forecasts: Forecasts, run
         test_days=sorted({source.date for source in reported.sources}),
         scores={who: scores.score(f, reported) for who, f in forecasts.items()},
         against={
-            who: scores.difference(forecasts[SHIPPED], forecasts[who], reported)
+            who: scores.difference(forecasts[HAJEK_MOE], forecasts[who], reported)
             for who in (MEAN, LIGHTGBM, LABELS_MEAN)
             if who in forecasts
         },

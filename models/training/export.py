@@ -21,7 +21,7 @@ from models.features.book_features import TASKS
 from models.training import graph, store
 from models.training.card import card
 from models.training.context import Report
-from models.training.metrics import SHIPPED, Metrics, Parity, judge_gate
+from models.training.metrics import HAJEK_MOE, Metrics, Parity, judge_gate
 from models.training.recipes import Trained
 
 PARITY = 1e-5
@@ -115,7 +115,7 @@ def _manifest(trained: Trained, metrics: Metrics, files: dict[str, str], golden:
     margin = 0.5 * (high - low) + 1e-6
     sources = job.splits.headers()
     spec, teacher = trained.train.spec, job.config.teacher
-    shipped = metrics.scores[SHIPPED]
+    shipped = metrics.scores[HAJEK_MOE]
     return Manifest(
         schema=artifact.SCHEMA,
         name=job.name,

@@ -18,7 +18,7 @@ from models.training.train_config import Kind
 type Forecasts = dict[str, NDArray[np.float64]]
 """Natural units (rows, 3), by who forecasts."""
 
-SHIPPED = "Hájek-MoE"
+HAJEK_MOE = "Hájek-MoE"
 MEAN = "mean of students"
 LABELS_MEAN = "students by labels, mean"
 LIGHTGBM = "LightGBM"
@@ -86,7 +86,7 @@ class GateTask(msgspec.Struct, frozen=True):
     """One task's metric, mean over the folds; None where it was not trained in all of them."""
 
     metric: Metric
-    shipped: float | None = msgspec.field(name=SHIPPED)
+    shipped: float | None = msgspec.field(name=HAJEK_MOE)
     mean: float | None = msgspec.field(name=MEAN)
     lightgbm: float | None = msgspec.field(name=LIGHTGBM)
     passed: bool
@@ -153,7 +153,7 @@ def judge_gate(folds: Sequence[Metrics]) -> Gate:
 
     tasks: dict[str, GateTask] = {}
     for task, metric in JUDGED.items():
-        shipped, *rivals = (mean(who, metric) for who in (SHIPPED, MEAN, LIGHTGBM))
+        shipped, *rivals = (mean(who, metric) for who in (HAJEK_MOE, MEAN, LIGHTGBM))
         passed = shipped is not None and all(rival is not None and beats(metric, shipped, rival) for rival in rivals)
         tasks[task] = GateTask(metric, shipped, *rivals, passed)  # type: ignore[call-arg, arg-type]
     return Gate(len(folds), tasks, all(task.passed for task in tasks.values()))

@@ -12,7 +12,7 @@ from models.training.probe import Probe, analyse
 from models.training.responses import Responses, respond
 from models.training.states import Extraction, extract
 from models.training.teacher import Teacher, accelerator
-from models.training.teacher_run import TeacherRun, once, weighing
+from models.training.teacher_run import TeacherRun, weighing
 from models.training.train_config import Backbone
 from models.training.whiten import inputs, layers
 
@@ -54,6 +54,6 @@ def _untaught(context: Context, backbone: Backbone) -> Responses:
     found = []
     for parts in (job.splits.train, job.splits.valid):
         key = store.key("control", weighing(config), half, config.layers, [p.identity for p in parts])
-        wish = Extraction(parts, half, True, job.cache / key)
-        found.append(extract(once(make), config, context.scaler, wish, context.report))
+        extraction = Extraction(parts, half, True, job.cache / key)
+        found.append(extract(make, config, context.scaler, extraction, context.report))
     return respond(found[0], found[1], layers, job.config.probe)

@@ -17,9 +17,9 @@ from models.training.context import Context, Job, Report
 from models.training.distillation import (
     cell_targets,
     compare_with_labels,
-    curriculum,
     forecast_targets,
     hint_targets,
+    plan_decomposition,
     train_network,
     train_students,
 )
@@ -54,11 +54,12 @@ class Ofdd:
     """A language model teaches a student for each cell of layer group, task and regime."""
 
     def train(self, context: Context) -> Trained:
+        """Teacher, probe, decomposition, students, fusion; then what all this is worth."""
         run = run_teacher(context, keep_states=True)
         by_labels = train_students(context, "students by labels")
         probe = probe_layers(context, run)
         errors = compare_with_labels(context, run, by_labels)
-        plan = curriculum(context, run, probe.bounds, errors)
+        plan = plan_decomposition(context, run, probe.bounds, errors)
         o = context.config.ofdd
         targets, overlap = cell_targets(context, plan, ByAxis(o.task, o.data, o.layer))
         ensemble = fuse(context, train_students(context, "students by OFDD", targets))
@@ -87,6 +88,7 @@ class Labels:
     """Students are taught by what happened alone."""
 
     def train(self, context: Context) -> Trained:
+        """Students, fusion, judging."""
         ensemble = fuse(context, train_students(context, "students by labels"))
         context.report("judging")
         forecasts = judge(ensemble, context.data.reported)
@@ -101,6 +103,7 @@ class OneStudent:
     """One network of the students' size, taught by what happened alone."""
 
     def train(self, context: Context) -> Trained:
+        """The network by itself."""
         return _ship_network(context, train_network(context, "one-student"), None)
 
 
@@ -108,6 +111,7 @@ class VanillaDistillation:
     """One network of the students' size, distilled from the teacher's forecasts (Hinton 2015)."""
 
     def train(self, context: Context) -> Trained:
+        """Teacher, then the network; no states are kept."""
         run = run_teacher(context, keep_states=False)
         return _ship_network(context, train_network(context, "kd", forecast_targets(context, run)), run)
 
@@ -116,6 +120,7 @@ class FitNets:
     """One network of the students' size, with the teacher's middle layers as hints (Romero 2015)."""
 
     def train(self, context: Context) -> Trained:
+        """Teacher with its states, then the network."""
         run = run_teacher(context, keep_states=True)
         return _ship_network(context, train_network(context, "fitnets", hint_targets(context, run)), run)
 

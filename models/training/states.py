@@ -94,19 +94,19 @@ class Extraction(msgspec.Struct, frozen=True):
 
 
 def extract(
-    model: Callable[[], nn.Module], config: TeacherConfig, scaler: Scaler, wish: Extraction, report: Report
+    model: Callable[[], nn.Module], config: TeacherConfig, scaler: Scaler, extraction: Extraction, report: Report
 ) -> Shards:
     """Run windows through the teacher.
 
     Shards that are there are left as they are, so a killed extraction goes on; `model` is called only
     if one is missing. One day and one shard are in memory at a time.
     """
-    parts, folder, keep_states = wish.parts, wish.folder, wish.keep_states
+    parts, folder, keep_states = extraction.parts, extraction.folder, extraction.keep_states
     listing = folder / "shards.json"
     if listing.exists():
         return Shards([folder / name for name in store.read_json(listing, list[str])])
     available = windows.counts(parts, config.window)
-    wanted = windows.shares(available, wish.budget)
+    wanted = windows.shares(available, extraction.budget)
     names: list[str] = []
     teacher: nn.Module | None = None
     total, done = sum(map(min, wanted, available)), 0

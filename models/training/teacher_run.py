@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from models.features.dataset import Dataset
 from models.training import store, teacher_training
 from models.training.backbone import BACKBONES, find
 from models.training.context import Context
 from models.training.states import Extraction, Shard, Shards, extract
-from models.training.teacher_training import Course
+from models.training.teacher_training import TeacherData
 from models.training.train_config import TeacherConfig
 
 _WITHOUT_WEIGHT = ("states", "held_out", "layers", "checkpoint_every")
@@ -60,16 +58,16 @@ def run_teacher(context: Context, *, keep_states: bool) -> TeacherRun:
     datasets = [part for part in (data.train, data.valid, data.calibrate, data.test) if part is not None]
     names = sorted({source.instrument for dataset in datasets for source in dataset.sources})
     folder = job.cache / store.key("teacher", weighing(config), names, [p.identity for p in parts.train])
-    course = Course(parts.train, scaler, names, data.train.spec.horizon_s)
-    model = once(lambda: teacher_training.train(config, course, folder, context.report))
+    seen = TeacherData(parts.train, scaler, names, data.train.spec.horizon_s)
+    model = cache(lambda: teacher_training.train(config, seen, folder, context.report))
     budget = {"train": config.states, "valid": config.held_out, "test": config.held_out}
     found: dict[str, Shards] = {}
     for name, chosen in (("train", parts.train), ("valid", parts.valid), ("test", parts.test)):
         if chosen:
             keep = keep_states and name != "test"
             key = store.key(name, budget[name], config.layers, [p.identity for p in chosen])
-            wish = Extraction(chosen, budget[name], keep, folder / (key if keep else f"{key}-forecasts"))
-            found[name] = extract(model, config, scaler, wish, context.report)
+            extraction = Extraction(chosen, budget[name], keep, folder / (key if keep else f"{key}-forecasts"))
+            found[name] = extract(model, config, scaler, extraction, context.report)
     return TeacherRun(
         found["train"], found["valid"], found.get("test"), places(data.train, found["train"].small()), folder
     )
@@ -79,11 +77,6 @@ def weighing(config: TeacherConfig) -> dict[str, object]:
     """The settings on which the teacher's weights depend."""
     known: dict[str, object] = msgspec.to_builtins(config)
     return {name: value for name, value in known.items() if name not in _WITHOUT_WEIGHT}
-
-
-def once(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """Make it when it is first asked for, and keep it."""
-    return cache(make)
 
 
 def places(data: Dataset, windows: Shard) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ _LEAST_RATE = 0.03
 _CHUNK = 1024
 
 
-class Course(msgspec.Struct, frozen=True):
+class TeacherData(msgspec.Struct, frozen=True):
     """What a teacher is taught on.
 
     Attributes
@@ -86,20 +86,20 @@ class _Optimisation(msgspec.Struct, frozen=True):
         return int(state["step"]), float(state["loss"])
 
 
-def train(config: TeacherConfig, course: Course, folder: Path, report: Report) -> Teacher:
+def train(config: TeacherConfig, data: TeacherData, folder: Path, report: Report) -> Teacher:
     """Teach the teacher, or load it if the folder holds it already.
 
     Goes on from the last checkpoint after a kill and then ends at the same weights: the order of
     windows is a function of seed and step, and nothing else is random.
     """
     device = accelerator(config)
-    scaler = course.scaler
-    model = Teacher(config, len(scaler.mean), course.instruments, course.horizon_s, folder.parent / BACKBONES)
+    scaler = data.scaler
+    model = Teacher(config, len(scaler.mean), data.instruments, data.horizon_s, folder.parent / BACKBONES)
     final, checkpoint = folder / "teacher.safetensors", folder / "checkpoint.pt"
     if final.exists():
         _restore(model, final)
         return device.prepare(model).eval()  # type: ignore[no-any-return]
-    taught, tail = _tail(course.parts, config.tail)
+    taught, tail = _tail(data.parts, config.tail)
     available = windows.counts(taught, config.window)
     if sum(available) < config.batch:
         raise ModelError(

@@ -198,6 +198,7 @@ class StudentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def count(self) -> int:
+        """Students of all cells: tasks x regimes x members."""
         return len(TASKS) * self.regimes * self.members
 
 
