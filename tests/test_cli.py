@@ -132,7 +132,7 @@ def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -
     days = ("--train", "2021-01-04", "--test", "2021-01-05", "--out", "runs/if")
     trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small, *quiet)
     assert trained.exit_code == 0, trained.output
-    assert "Contestants on the test split" in trained.stdout
+    assert "Ensemble and baselines on the test split" in trained.stdout
     again_on = ("backtest", *INSTRUMENT, "--dates", "2021-01-05", *ALONE, "--set", "model.recalibrate.enabled=true")
     result = cmm(*again_on, "--json")
     summary = json.loads(result.stdout)
