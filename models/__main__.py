@@ -16,11 +16,13 @@ import msgspec
 
 from models.errors import ModelError
 from models.features import splits
-from models.training import chain
+from models.training import export, recipes
+from models.training.context import Job
 from models.training.train_config import Kind, TrainConfig
 
 
 def main() -> int:
+    """Train on dataset files; return the exit code, 2 after an error that the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m models", description=__doc__.partition("\n")[0] if __doc__ else "")
     for name in ("train", "valid", "calibrate", "test"):
         parser.add_argument(f"--{name}", nargs="+", type=Path, default=[], required=name == "train", metavar="FILE")
@@ -32,15 +34,15 @@ def main() -> int:
     try:
         config = _settings(asked.settings)
         window = config.teacher.window
-        job = chain.Job(
+        job = Job(
             asked.kind,
             config,
             splits.make(asked.train, asked.valid, asked.calibrate, asked.test, window),
             asked.cache,
             asked.out.name,
         )
-        trained = chain.run(job, _report)
-        manifest = chain.write(job, trained, [trained.metrics], asked.out, _report)
+        trained = recipes.run(job, _report)
+        manifest = export.write(trained, [trained.metrics], asked.out, _report)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.targets import REACH_S
+from models.features.outcomes import REACH_S
 
 _LEAST_HITS = 20
 

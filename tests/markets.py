@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from models.ensemble.fusion import FusionConfig
 from models.features.book_features import FeatureSpec
 from models.features.dataset import Dataset, DatasetHeader, DatasetWriter
-from models.features.targets import Row
+from models.features.outcomes import Outcome
 from models.training.train_config import (
-    FusionConfig,
     OfddConfig,
     ProbeConfig,
     StudentConfig,
@@ -44,7 +44,7 @@ def save(folder: Path, data: Dataset) -> Path:
     path = folder / header.instrument / f"{header.date}.parquet"
     writer = DatasetWriter(path, header)
     for ts, x, outcome, regime in zip(data.ts_ns, data.features, data.outcomes, data.regime, strict=True):
-        writer.add(Row(int(ts), *(float(v) for v in outcome)), x, int(regime))
+        writer.add(Outcome(int(ts), *(float(v) for v in outcome)), x, int(regime))
     writer.close()
     return path
 

@@ -140,11 +140,11 @@ def test_glft_uses_given_intensities_or_warns_that_it_assumes_some(imported: Pat
 def test_train_records_what_it_needs_and_the_artifact_is_found(imported: Path) -> None:
     small = ("--set", "train.students.epochs=2", "--set", "train.students.members=1", "--set", "features.warm_up_s=5")
     # a made-up day has one regime and prices that follow a rule
-    quiet = ("--set", "train.students.regimes=1", "--set", "train.contestants=false", "--set", "train.leak_limit=1")
+    quiet = ("--set", "train.students.regimes=1", "--set", "train.baselines=false", "--set", "train.leak_limit=1")
     days = ("--train", "2021-01-04", "--test", "2021-01-05", "--out", "runs/if")
     trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *small, *quiet)
     assert trained.exit_code == 0, trained.output
-    assert "Contestants on the test split" in trained.stdout
+    assert "Ensemble and baselines on the test split" in trained.stdout
     again_on = ("backtest", *INSTRUMENT, "--dates", "2021-01-05", *ALONE, "--set", "model.recalibrate.enabled=true")
     result = cmm(*again_on, "--json")
     summary = json.loads(result.stdout)
@@ -183,7 +183,7 @@ def test_walking_forward_rolls_the_days_and_ships_the_last_fold(home: Path) -> N
     for date in range(4, 9):
         ctp_day(home / f"day{date}.csv", 700, day=f"2021010{date}")
     assert cmm("import", *sorted(home.glob("day*.csv"))).exit_code == 0
-    small = ("students.epochs=2", "students.members=1", "students.regimes=1", "contestants=false", "leak_limit=1")
+    small = ("students.epochs=2", "students.members=1", "students.regimes=1", "baselines=false", "leak_limit=1")
     options = [word for text in small for word in ("--set", f"train.{text}")]
     days = ("--train", "2021-01-04..2021-01-08", "--folds", "2", "--out", "runs/folds")
     trained = cmm("train", "--teacher", "labels", *INSTRUMENT, *days, *options, "--set", "features.warm_up_s=5")

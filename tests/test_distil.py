@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from engine.cli.main import main
 from engine.config import SHIPPED
 from models.ensemble import artifact
+from models.ensemble.fusion import StudentOutputs
 from models.ensemble.parameters import Calibration
 from models.ensemble.predictor import Predictor, run_graph
 from models.ensemble.recalibrate import replay
@@ -27,10 +28,12 @@ from models.errors import ModelError
 from models.features import checks, splits
 from models.features.book_features import REGIMES
 from models.features.labels import cells, normalised
-from models.training import chain, decompose
-from models.training.decompose import Strengths
+from models.training import decompose, export, recipes
+from models.training.context import Job
+from models.training.decompose import Windows
+from models.training.metrics import ByAxis
 from models.training.separation import separation
-from models.training.train_config import Kind, OfddConfig, TrainConfig
+from models.training.train_config import Kind, OfddConfig, StudentConfig, TrainConfig
 from tests.markets import NS, SPEC, made, save, settings
 
 QUIET = lambda line: None  # noqa: E731
@@ -45,17 +48,17 @@ def market(folder: Path, signal_strength: float = 1.0) -> list[list[Path]]:
     ]
 
 
-def job(kind: Kind, config: TrainConfig, paths: list[list[Path]], cache: Path) -> chain.Job:
-    return chain.Job(kind, config, splits.make(*paths, config.teacher.window), cache, "a")  # type: ignore[arg-type]
+def job(kind: Kind, config: TrainConfig, paths: list[list[Path]], cache: Path) -> Job:
+    return Job(kind, config, splits.make(*paths, config.teacher.window), cache, "a")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory, llama: str) -> Path:
-    """An artifact taught by the small Llama, with all contestants."""
+    """An artifact taught by the small Llama, with all baselines."""
     folder = tmp_path_factory.mktemp("distilled")
     made_job = job("ofdd", settings(llama), market(folder), folder / "cache")
-    trained = chain.run(made_job, QUIET)
-    chain.write(made_job, trained, [trained.metrics], folder / "runs" / "a", QUIET)
+    trained = recipes.run(made_job, QUIET)
+    export.write(trained, [trained.metrics], folder / "runs" / "a", QUIET)
     return folder / "runs" / "a"
 
 
@@ -63,7 +66,7 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / artifact.METRICS).read_text())  # type: ignore[no-any-return]
 
 
-def test_the_chain_compares_all_contestants_and_says_so_in_its_card(distilled: Path) -> None:
+def test_training_compares_with_all_baselines_and_says_so_in_its_card(distilled: Path) -> None:
     found = metrics(distilled)
     assert set(found["contestants"]) == {
         "Hájek-MoE", "mean of students", "median of students", "hard regime gate", "raw Hájek sum",
@@ -93,9 +96,9 @@ def test_the_chain_compares_all_contestants_and_says_so_in_its_card(distilled: P
 
 @pytest.mark.parametrize("kind", ["one-student", "kd", "fitnets"])
 def test_single_networks_ship_in_the_same_graph(kind: Kind, llama: str, tmp_path: Path) -> None:
-    made_job = job(kind, msgspec.structs.replace(settings(llama), contestants=False), market(tmp_path), tmp_path / "c")
-    trained = chain.run(made_job, QUIET)
-    manifest = chain.write(made_job, trained, [trained.metrics], tmp_path / "a", QUIET)
+    made_job = job(kind, msgspec.structs.replace(settings(llama), baselines=False), market(tmp_path), tmp_path / "c")
+    trained = recipes.run(made_job, QUIET)
+    manifest = export.write(trained, [trained.metrics], tmp_path / "a", QUIET)
     assert (manifest.kind, manifest.students, manifest.regimes) == (kind, 3, 1)
     assert metrics(tmp_path / "a")["contestants"]["Hájek-MoE"]["ic_mid"] > 0.4
     assert Predictor(tmp_path / "a").predict() is not None
@@ -104,22 +107,22 @@ def test_single_networks_ship_in_the_same_graph(kind: Kind, llama: str, tmp_path
 def test_shuffled_targets_leave_no_skill_anywhere(llama: str, tmp_path: Path) -> None:
     config = settings(llama)
     paths = market(tmp_path, 0.0)
-    found = chain.run(job("ofdd", config, paths, tmp_path / "c"), QUIET)
-    for name, score in found.metrics["contestants"].items():
-        assert abs(score["ic_mid"]) < 0.12, name
+    found = recipes.run(job("ofdd", config, paths, tmp_path / "c"), QUIET)
+    for name, score in found.metrics.scores.items():
+        assert abs(score.ic_mid) < 0.12, name
     assert found.probe is not None
-    assert sum(not cell["dark"] for cell in found.probe["cells"]) <= 1
+    assert sum(not cell.dark for cell in found.probe.cells) <= 1
 
 
 def test_stale_features_lose_their_skill(tmp_path: Path) -> None:
-    config = msgspec.structs.replace(settings(), contestants=False)
+    config = msgspec.structs.replace(settings(), baselines=False)
     paths = []
     for i, (start, rows) in enumerate(((0, 3000), (4000, 1200), (6000, 1500), (8000, 1200))):
         day = made(rows, i + 1, start)
         stale = np.roll(day.features, 10, 0)  # ten seconds old
         paths.append([save(tmp_path, msgspec.structs.replace(day, features=stale))])
-    found = chain.run(job("labels", config, paths, tmp_path / "c"), QUIET)
-    assert abs(found.metrics["contestants"]["Hájek-MoE"]["ic_mid"]) < 0.12
+    found = recipes.run(job("labels", config, paths, tmp_path / "c"), QUIET)
+    assert abs(found.metrics.scores["Hájek-MoE"].ic_mid) < 0.12
 
 
 def test_a_planted_peek_is_found_and_named() -> None:
@@ -152,13 +155,13 @@ def test_each_strength_decouples_its_own_axis(axis: str) -> None:
     config = OfddConfig(components=2, steps=150)
 
     def overlap(strength: float) -> float:
-        strengths = Strengths(**({"task": 0.0, "data": 0.0, "layer": 0.0} | {axis: strength}))
-        found = decompose.fit(h, target, regime, 3, 0.5, strengths, config)
+        strengths = ByAxis(**({"task": 0.0, "data": 0.0, "layer": 0.0} | {axis: strength}))
+        found = decompose.fit(Windows(h, target, regime), StudentConfig(outside_weight=0.5), strengths, config)
         z = found.feature(torch.arange(1500))
         assert z.shape == (1500, 27, 2)
         torch.testing.assert_close(z.std(0), torch.ones(27, 2), rtol=0.05, atol=0.05)
         assert np.corrcoef(found.forecast(torch.arange(1500))[:, 0], target[:, 0])[0, 1] > 0.4
-        return found.overlap[axis]
+        return float(getattr(found.overlap, axis))
 
     assert overlap(10.0) < 0.3 * overlap(0.0)
 
@@ -168,16 +171,16 @@ def test_separation_knows_apart_from_alike() -> None:
     alike = np.repeat(rng.normal(size=(300, 1, 4)), 27, 1) + 0.01 * rng.normal(size=(300, 27, 4))
     apart = 0.1 * rng.normal(size=(300, 27, 4)) + rng.normal(size=(27, 4)) * 5
     same, different = separation(alike, 3, 3), separation(apart, 3, 3)
-    assert same["cka"] > 0.95
-    assert different["cka"] < 0.2
-    assert same["silhouette"] < 0
-    assert different["silhouette"] > 0.5
+    assert same.cka > 0.95
+    assert different.cka < 0.2
+    assert same.silhouette < 0
+    assert different.silhouette > 0.5
 
 
 # ── recalibration ─────────────────────────────────────────────────────────────────────────────
 
 
-def _span(distilled: Path, drift: float) -> tuple[Calibration, dict[str, Any]]:
+def _span(distilled: Path, drift: float) -> tuple[Calibration, StudentOutputs]:
     """Students' outputs on a new day whose mid moves by `drift` of its deviation besides."""
     c = Calibration.load(distilled / artifact.FUSION)
     data = made(3000, 9, 20_000)
@@ -187,11 +190,7 @@ def _span(distilled: Path, drift: float) -> tuple[Calibration, dict[str, Any]]:
     y = (known[:, :, :width] * c.readout).sum(-1) + c.readout_bias
     target = (normalised(data) - c.target_mean) / c.target_deviation
     target[:, 0] += drift
-    span = {
-        "y": y, "z": z, "target": target.astype(np.float64), "regime": cells(data.regime, 3), "ts_ns": data.ts_ns,
-        "horizon_s": 5.0,
-    }  # fmt: skip
-    return c, span
+    return c, StudentOutputs(y, z, target.astype(np.float64), cells(data.regime, 3), data.ts_ns)
 
 
 def _known(folder: Path, features: np.ndarray) -> np.ndarray:
@@ -209,22 +208,22 @@ CONFIG = RecalibrateConfig(enabled=True, half_life_s=300, sample_s=1, every_s=60
 
 def test_recalibration_follows_a_drift_and_starts_from_the_artifact(distilled: Path) -> None:
     c, span = _span(distilled, 1.0)
-    fixed = c.fusion.predict(span["y"], span["z"])[0][:, 0]
-    moving = replay(c, CONFIG, **span)[:, 0]
+    fixed = c.fusion.predict(span.y, span.z)[0][:, 0]
+    moving = replay(c, CONFIG, span, 5.0)[:, 0]
     np.testing.assert_allclose(moving[:50], fixed[:50])
     late = slice(1500, None)
-    bias = [float(np.mean(f[late] - span["target"][late, 0])) for f in (fixed, moving)]
+    bias = [float(np.mean(f[late] - span.target[late, 0])) for f in (fixed, moving)]
     assert bias[0] < -0.9
     assert abs(bias[1]) < 0.35  # the calibration split keeps a share of the weight
 
 
 def test_recalibration_never_looks_ahead(distilled: Path) -> None:
     c, span = _span(distilled, 0.0)
-    whole = replay(c, CONFIG, **span)
+    whole = replay(c, CONFIG, span, 5.0)
     now = 1500
-    changed = span["target"].copy()
+    changed = span.target.copy()
     changed[now - 5 :] += 100.0  # what happens after the horizon of row 1,494 has passed
-    blind = replay(c, CONFIG, **(span | {"target": changed}))
+    blind = replay(c, CONFIG, msgspec.structs.replace(span, target=changed), 5.0)
     np.testing.assert_array_equal(whole[:now], blind[:now])
     assert not np.allclose(whole[now + 200 :], blind[now + 200 :])
 
@@ -302,7 +301,7 @@ def test_probe_page_and_registry(distilled: Path, monkeypatch: pytest.MonkeyPatc
 def test_training_on_files_without_the_trading_engine_survives_a_kill(tmp_path: Path, llama: str) -> None:
     """`python -m models`, killed with SIGKILL in the middle of the teacher, ends at the artifact of one go."""
     paths = market(tmp_path)
-    config = msgspec.structs.replace(settings(llama, epochs=2, checkpoint_every=2), contestants=False)
+    config = msgspec.structs.replace(settings(llama, epochs=2, checkpoint_every=2), baselines=False)
     (tmp_path / "train.json").write_bytes(msgspec.json.encode(config))
     blocked = "import sys\nsys.modules['nautilus_trader'] = None\nimport runpy\nrunpy.run_module('models', run_name='__main__')"
 
@@ -310,7 +309,7 @@ def test_training_on_files_without_the_trading_engine_survives_a_kill(tmp_path: 
     for split, files in zip(("train", "valid", "calibrate", "test"), paths, strict=True):
         command += [f"--{split}", *map(str, files)]
     command += ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "killed" / "a")]
-    environment = os.environ | {"PYTHONPATH": str(Path(chain.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as killed:
         assert killed.stderr is not None
         for line in killed.stderr:
@@ -323,8 +322,8 @@ def test_training_on_files_without_the_trading_engine_survives_a_kill(tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "goes on at step" in done.stderr
     whole, lines = job("ofdd", config, paths, tmp_path / "other"), []
-    trained = chain.run(whole, lines.append)
+    trained = recipes.run(whole, lines.append)
     assert not any("goes on at step" in line for line in lines)
-    expected = chain.write(whole, trained, [trained.metrics], tmp_path / "a", QUIET)
+    expected = export.write(trained, [trained.metrics], tmp_path / "a", QUIET)
     assert artifact.read(tmp_path / "killed" / "a").files == expected.files
     assert artifact.read(tmp_path / "killed" / "a").hash == expected.hash

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from market.array_book import BookState
 from market.events import ASK, BID, BookUpdate, Trade
 from market.level_book import LevelBook
 from models.features.book_features import BookFeatures, FeatureSpec
-from models.features.targets import Row, Targets
+from models.features.outcomes import REACH_S, Known, Outcome, OutcomeTracker
 from venues.recordings.simulator import simulate
 
 S = 10**9
@@ -164,23 +166,35 @@ def test_spec_hash_changes_with_what_is_computed() -> None:
     assert FeatureSpec().hash != FeatureSpec(horizon_s=10.0).hash
 
 
-# ── targets ───────────────────────────────────────────────────────────────────────────────────
+# ── outcomes ──────────────────────────────────────────────────────────────────────────────────
 
 
-def collect(targets: Targets, script: list[tuple]) -> list[Row | int]:
-    out: list[Row | int] = []
-    for kind, seconds, *rest in script:
-        ts = T0 + round(seconds * S)
+type Event = tuple[str, int, tuple[int, ...]]
+"""(book, trade or sample, ns after T0, what it says): a book is (bid, ask, sound), a trade (price, lots, aggressor)."""
+
+
+def seconds(script: list[tuple]) -> list[Event]:
+    return [(kind, round(when * S), tuple(rest)) for kind, when, *rest in script]
+
+
+def collect(events: list[Event], horizon_s: float = 5.0, max_gap_s: float = 5.0) -> list[Known[int]]:
+    """What the tracker says of each sample, noted by its place among the samples."""
+    tracker: OutcomeTracker[int] = OutcomeTracker(horizon_s, max_gap_s)
+    known: list[Known[int]] = []
+    taken = 0
+    for kind, when, rest in events:
         if kind == "book":
-            out += targets.on_book(ts, *rest)
+            bid, ask, sound = rest
+            known += tracker.on_book(T0 + when, bid, ask, sound=bool(sound))
         elif kind == "trade":
-            out += targets.on_trade(ts, *rest)
+            known += tracker.on_trade(T0 + when, *rest)
         else:
-            targets.sample(ts)
-    return [*out, *targets.close()]
+            tracker.sample(T0 + when, taken)
+            taken += 1
+    return known + tracker.close()
 
 
-def test_targets_of_a_hand_made_market() -> None:
+def test_outcome_of_a_hand_made_market() -> None:
     script = [
         ("book", 0, 100, 102, True),
         ("sample", 0),
@@ -190,19 +204,89 @@ def test_targets_of_a_hand_made_market() -> None:
         ("book", 5, 110, 112, True),  # at exactly t + H: it had arrived
         ("book", 5.1, 100, 102, True),  # too late
     ]
-    (row,) = collect(Targets(5.0, 5.0), script)
-    assert isinstance(row, Row)
-    assert row.mid_change_ticks == pytest.approx(111 - 101)
-    assert row.mean_spread_ticks == pytest.approx((2 * 1 + 4 * 4) / 5)
-    assert row.volume_lots == 10
-    assert row.reach_ask_ticks == pytest.approx(1.0)  # a buyer reached 102, mid was 101
-    assert row.reach_bid_ticks == -1.0  # the seller came after the first second
+    ((_, outcome),) = collect(seconds(script))
+    assert outcome is not None
+    assert outcome.mid_change_ticks == pytest.approx(111 - 101)
+    assert outcome.mean_spread_ticks == pytest.approx((2 * 1 + 4 * 4) / 5)
+    assert outcome.volume_lots == 10
+    assert outcome.reach_ask_ticks == pytest.approx(1.0)  # a buyer reached 102, mid was 101
+    assert outcome.reach_bid_ticks == -1.0  # the seller came after the first second
 
 
-def test_a_row_that_a_gap_crosses_never_gets_targets() -> None:
-    script = [("book", 0, 100, 102, True), ("sample", 0), ("book", 20, 100, 102, True), ("book", 40, 100, 102, True)]
-    assert collect(Targets(5.0, 5.0), script) == [T0]
+@pytest.mark.parametrize(
+    "after",
+    [
+        [("book", 20, 100, 102, True), ("book", 40, 100, 102, True)],  # over a gap
+        [("book", 1, 102, 102, False), ("book", 2, 100, 102, True), ("book", 6, 100, 102, True)],  # over a broken book
+        [("book", 3, 1, 2, True)],  # over the end
+    ],
+)
+def test_a_sample_that_a_break_crosses_has_no_outcome(after: list[tuple]) -> None:
+    assert collect(seconds([("book", 0, 100, 102, True), ("sample", 0), *after])) == [(0, None)]
 
 
-def test_a_row_at_the_end_never_gets_targets() -> None:
-    assert collect(Targets(5.0, 5.0), [("book", 0, 100, 102, True), ("sample", 0), ("book", 3, 1, 2, True)]) == [T0]
+def test_samples_are_due_when_the_last_lies_long_enough_back() -> None:
+    tracker: OutcomeTracker[None] = OutcomeTracker(5.0, 5.0, every_ns=S)
+    assert tracker.is_due(T0)
+    tracker.sample(T0, None)
+    assert [tracker.is_due(T0 + ns) for ns in (0, S - 1, S)] == [False, False, True]
+
+
+def reference(events: list[Event], horizon: int, gap: int) -> list[Outcome | None]:
+    """Each sample by itself, as the definition reads: what lay in (t, t + H], unless a break came before its end."""
+    return [
+        follow(events[:place], events[place + 1 :], start, start + horizon, gap)
+        for place, (kind, start, _) in enumerate(events)
+        if kind == "sample"
+    ]
+
+
+def follow(past: list[Event], future: list[Event], start: int, end: int, gap: int) -> Outcome | None:
+    future = [event for event in future if event[0] != "sample"]
+    inside = [event for event in future if event[1] <= end]
+    times = [start, *(when for _, when, _ in future[: len(inside) + 1])]
+    whole = len(future) > len(inside) and all(later - earlier <= gap for earlier, later in pairwise(times))
+    if not whole or any(kind == "book" and not rest[2] for kind, _, rest in inside):
+        return None
+    books = [(start, past[-1][2]), *((when, rest) for kind, when, rest in inside if kind == "book")]
+    trades = [(when, *rest) for kind, when, rest in inside if kind == "trade"]
+    widths = [(when, ask - bid) for when, (bid, ask, _) in books]
+    area = sum(width * (later - when) for (when, width), (later, _) in pairwise([*widths, (end, 0)]))
+    mids = [0.5 * (bid + ask) for _, (bid, ask, _) in books]
+    near = [(side, price) for when, price, _, side in trades if start < when <= start + round(REACH_S * S)]
+    return Outcome(
+        T0 + start, mids[-1] - mids[0], area / (end - start), sum(lots for _, _, lots, _ in trades),
+        max((mids[0] - price for side, price in near if side == 2), default=-1.0),
+        max((price - mids[0] for side, price in near if side == 1), default=-1.0),
+    )  # fmt: skip
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> list[Event]:
+    """Events at rising times, in steps of tenths of a second; a sample follows a sound book of its own time."""
+    events: list[Event] = [("book", 0, (100, 102, 1))]
+    now = 0
+    for _ in range(draw(st.integers(1, 60))):
+        now += draw(st.sampled_from([0, 1, 3, 5, 10, 25])) * S // 10
+        if draw(st.booleans()):
+            side = draw(st.integers(0, 2))
+            events.append(("trade", now, (draw(st.integers(90, 115)), draw(st.integers(1, 9)), side)))
+            continue
+        bid = draw(st.integers(95, 110))
+        sound = draw(st.integers(0, 9)) > 0
+        events.append(("book", now, (bid, bid + draw(st.integers(1, 5)), int(sound))))
+        if sound and draw(st.booleans()):
+            events.append(("sample", now, ()))
+    return events
+
+
+@given(markets(), st.sampled_from([1.0, 3.0, 5.0]), st.sampled_from([1.0, 2.5]))
+@settings(max_examples=300, deadline=None)
+def test_the_tracker_says_what_the_definition_says(events: list[Event], horizon_s: float, max_gap_s: float) -> None:
+    known = collect(events, horizon_s, max_gap_s)
+    wanted = reference(events, round(horizon_s * S), round(max_gap_s * S))
+    assert [noted for noted, _ in known] == list(range(len(wanted)))  # each once, in order of time
+    for (_, outcome), other in zip(known, wanted, strict=True):
+        assert (outcome is None) == (other is None)
+        if outcome is not None and other is not None:
+            assert outcome == pytest.approx(other, rel=1e-9, abs=1e-9)

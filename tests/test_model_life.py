@@ -93,6 +93,8 @@ def test_a_comparison_counts_whole_blocks_and_their_spread() -> None:
     assert (found.outcomes, found.blocks) == (380, 19)
     assert found.z == pytest.approx(d.mean() / (d.std(ddof=1) / math.sqrt(19)))
     assert found.rmse == pytest.approx(np.sqrt(((whole[:, 0] - whole[:, 2]) ** 2).mean()))
+    assert found.correlation == pytest.approx(np.corrcoef(whole[:, 0], whole[:, 2])[0, 1])
+    assert found.correlation_other == pytest.approx(np.corrcoef(whole[:, 1], whole[:, 2])[0, 1])
     assert found.slope == pytest.approx((whole[:, 0] * whole[:, 2]).sum() / (whole[:, 0] ** 2).sum())
 
 
@@ -115,6 +117,7 @@ def test_equal_forecasts_differ_by_nothing_and_few_blocks_say_nothing() -> None:
     for i in range(20):
         pair.add(i * S, 0.5, 0.5, float(i % 3))
     assert pair.compare().z is None
+    assert pair.compare().correlation is None  # of a forecast that never changes
     for i in range(20, 60):
         pair.add(i * S, 0.5, 0.5, float(i % 3))
     assert pair.compare().z == 0.0

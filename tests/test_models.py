@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import torch
 from engine.config import SHIPPED
 from models.ensemble import artifact
 from models.ensemble.artifact import Manifest
-from models.ensemble.fusion import fit
+from models.ensemble.fit_fusion import fit
+from models.ensemble.fusion import FusionConfig, StudentOutputs
+from models.ensemble.moments import Moments
 from models.ensemble.parameters import Calibration
 from models.ensemble.predictor import Predictor, run_graph
 from models.errors import ModelError
@@ -22,15 +25,18 @@ from models.features import splits
 from models.features.choice import OFF, plainest
 from models.features.labels import cells
 from models.features.scaler import Scaler, linear_fit
-from models.training import chain, students
+from models.training import export, recipes, student_training, students
+from models.training.context import Job
 from models.training.graph import Ensemble
-from models.training.train_config import FusionConfig, StudentConfig, TrainConfig
+from models.training.metrics import HAJEK_MOE
+from models.training.student_training import StudentData
+from models.training.train_config import StudentConfig, TrainConfig
 from tests.markets import made, save
 
 SMALL = TrainConfig(
     students=StudentConfig(members=1, width=8, epochs=12, batch=256),
     fusion=FusionConfig(kernel_features=8),
-    contestants=False,
+    baselines=False,
     threads=1,
 )
 
@@ -44,9 +50,9 @@ def train(folder: Path, out: Path, config: TrainConfig = SMALL, signal: float = 
     days = [made(rows, 1, 0, signal), made(1500, 2, rows + 100, signal), made(2000, 3, rows + 2000, signal)]
     days.append(made(1500, 4, rows + 5000, signal))
     paths = [[save(folder, day)] for day in days]
-    job = chain.Job("labels", config, splits.make(*paths, 8), folder / "cache", out.name)  # type: ignore[arg-type]
-    trained = chain.run(job, quiet)
-    return chain.write(job, trained, [trained.metrics], out, quiet)
+    job = Job("labels", config, splits.make(*paths, 8), folder / "cache", out.name)  # type: ignore[arg-type]
+    trained = recipes.run(job, quiet)
+    return export.write(trained, [trained.metrics], out, quiet)
 
 
 @pytest.fixture(scope="module")
@@ -58,29 +64,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_students_learn_what_there_is_and_the_graph_says_the_same(trained: Path) -> None:
     metrics = json.loads((trained / artifact.METRICS).read_text())
-    shipped = metrics["contestants"][chain.SHIPPED]
+    shipped = metrics["contestants"][HAJEK_MOE]
     assert shipped["ic_mid"] > 0.42  # 0.53 is all there is
     assert shipped["r2_spread"] > 0.3
     assert shipped["r2_volume"] > 0.4
     assert metrics["parity"]["rows"] == 2000
     assert max(metrics["parity"]["batch_1"], metrics["parity"]["batch_1000"]) <= 1e-5
-    assert "Contestants on the test split (1,500 samples)" in (trained / "MODEL_CARD.md").read_text()
+    assert "Ensemble and baselines on the test split (1,500 samples)" in (trained / "MODEL_CARD.md").read_text()
 
 
 def test_the_graph_is_the_fusion_in_other_words() -> None:
     data = made(4000, 1)
     scaler = Scaler.fit([data])
-    team = students.train(data, scaler, SMALL.students, lambda *_: None)
+    team = student_training.train(StudentData(data, scaler), SMALL.students, lambda *_: None)
     y, z = students.outputs(team, scaler, data)
     target = scaler.targets(data).astype(np.float64)
-    fusion = fit(y, z, target, cells(data.regime, 3), 3, data.ts_ns, 5 * 10**9, SMALL.fusion)
+    fusion = fit(StudentOutputs(y, z, target, cells(data.regime, 3), data.ts_ns), 3, 5 * 10**9, SMALL.fusion)
     forecast, confidence = fusion.predict(y, z)
     mid, spread, volume = scaler.natural(forecast).T
     sigma, spread_base, volume_base = data.features[:, -3:].T
     expected = np.stack([mid * np.exp(sigma), np.exp(spread + spread_base), volume + volume_base, *confidence.T], 1)
     bias, readout = team.readout_bias.detach().double().numpy(), team.readout.detach().double().numpy()
     readout = np.concatenate([readout, np.ones((len(readout), 1))], 1)
-    calibration = Calibration(readout, bias, scaler.target_mean, scaler.target_deviation, fusion, 3, 0.5, 3.0, {})
+    none = Moments.empty(fusion)
+    calibration = Calibration(readout, bias, scaler.target_mean, scaler.target_deviation, fusion, 3, 0.5, 3.0, none)
     got, members, known = (o.numpy() for o in Ensemble(team, scaler, calibration)(torch.from_numpy(data.features)))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(members, fusion.members(y, z), rtol=1e-4, atol=1e-5)
@@ -92,7 +99,7 @@ def test_the_graph_is_the_fusion_in_other_words() -> None:
 
 def test_no_skill_where_there_can_be_none(tmp_path: Path) -> None:
     train(tmp_path, tmp_path / "a", signal=0.0, rows=3000)
-    shipped = json.loads((tmp_path / "a" / artifact.METRICS).read_text())["contestants"][chain.SHIPPED]
+    shipped = json.loads((tmp_path / "a" / artifact.METRICS).read_text())["contestants"][HAJEK_MOE]
     assert abs(shipped["ic_mid"]) < 0.08
     assert shipped["r2_mid"] < 0.02
 
@@ -187,7 +194,7 @@ def crowd(seed: int, rows: int = 3000) -> tuple[np.ndarray, ...]:
 
 def test_one_student_gone_mad_hardly_hurts_the_fusion() -> None:
     y, z, target, regime, ts = crowd(1)
-    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8, gamma=False))
+    fusion = fit(StudentOutputs(y, z, target, regime, ts), 3, 5 * 10**9, FusionConfig(kernel_features=8, gamma=False))
     y, z, target, _, _ = crowd(2)
 
     def ic(outputs: np.ndarray, mean: bool = False) -> float:
@@ -202,7 +209,7 @@ def test_one_student_gone_mad_hardly_hurts_the_fusion() -> None:
 
 def test_confidence_falls_where_students_disagree() -> None:
     y, z, target, regime, ts = crowd(1)
-    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8))
+    fusion = fit(StudentOutputs(y, z, target, regime, ts), 3, 5 * 10**9, FusionConfig(kernel_features=8))
     together, apart = y.copy(), y.copy()
     together[:, :9] = y[:, :9].mean(1, keepdims=True)
     apart[:, :4] += 3.0
@@ -212,7 +219,7 @@ def test_confidence_falls_where_students_disagree() -> None:
 
 def test_a_calibration_of_a_few_horizons_fits_nothing() -> None:
     y, z, target, regime, ts = crowd(1, 90)
-    fusion = fit(y, z, target, regime, 3, ts, 5 * 10**9, FusionConfig(kernel_features=8))
+    fusion = fit(StudentOutputs(y, z, target, regime, ts), 3, 5 * 10**9, FusionConfig(kernel_features=8))
     assert fusion.ridges == [OFF] * 3
     np.testing.assert_allclose(fusion.weight, 1 / 9)
     forecast, _ = fusion.predict(y, z)
@@ -239,3 +246,19 @@ def test_the_linear_path_is_fitted_where_there_is_something_to_fit() -> None:
 )
 def test_the_plainest_candidate_that_is_as_good(errors: list[list[float]], chosen: int) -> None:
     assert plainest(np.array(errors)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("former", "says"),
+    [
+        ({"contestants": False}, "`contestants` is called `baselines` now; rename it"),
+        ({"teacher": {"body": "none"}}, "`body` is called `backbone` now; rename it - at `$.teacher`"),
+    ],
+)
+def test_former_names_of_settings_are_refused_with_the_new_ones(former: dict[str, object], says: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(says)):
+        msgspec.json.decode(json.dumps(former), type=TrainConfig)
+    assert not {"contestants", "body"} & {
+        *msgspec.to_builtins(TrainConfig()),
+        *msgspec.to_builtins(TrainConfig().teacher),
+    }

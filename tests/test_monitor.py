@@ -34,7 +34,7 @@ from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET
 from engine.live.deployment.deployment import Member, Trial
 from engine.live.records.journal import verify
-from engine.live.telemetry import About, Frame, Outcome, Publisher, halt_file, meeting_place
+from engine.live.telemetry import About, ForecastOutcome, Frame, Publisher, halt_file, meeting_place
 from engine.live.trading.paper_run import Paper, replay_day
 from engine.monitor import metrics, stop
 from engine.monitor.archive import Archive
@@ -44,7 +44,7 @@ from engine.monitor.watched import Watched
 from engine.plan import Plan
 from market.errors import ConfigError
 from market.events import ASK, BID
-from models.ensemble.drift import Comparison
+from models.ensemble.drift import Comparison, Paired
 from tests.replays import Standstill
 from tests.traders import HUNG_S, PatientTry
 from venues.recordings.catalog import Catalog, Day
@@ -166,6 +166,36 @@ def test_what_is_shown_is_what_was_traded(
         assert outcome.happened == pytest.approx(watched.tape.mids[due] - watched.tape.mids[then])
 
 
+def test_page_and_model_manager_hold_the_same_forecasts_against_the_same_outcomes(
+    sim: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rule of sampling and of what came, one formula: no two correlations of one model."""
+    compared: list[tuple[int, float, float]] = []
+    add = Paired.add
+
+    def note(pair: Paired, ts_ns: int, forecast: float, other: float, happened: float) -> None:
+        compared.append((ts_ns, forecast, happened))
+        add(pair, ts_ns, forecast, other, happened)
+
+    monkeypatch.setattr(Paired, "add", note)
+    plan = Plan(config(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
+    sent: list[bytes] = []
+    monkeypatch.setattr(Publisher, "has_listeners", lambda _: True)
+    monkeypatch.setattr(Publisher, "send", lambda _, message: sent.append(message))
+    replay_day(*sim, plan, 0.0, tmp_path / "journal.jsonl")
+    shown = [msgspec.json.decode(message, type=Frame) for message in sent]
+    outcomes = [outcome for one in shown for outcome in one.outcomes]
+    assert len(outcomes) > 100
+    assert [(o.ts_ns, o.forecast, o.happened) for o in outcomes] == compared
+    watched = Watched(shown[0])
+    pair = Paired(1, len(compared) + 1)
+    for one in shown:
+        watched.take(one)
+    for ts_ns, forecast, happened in [*compared, (compared[-1][0] + 1, 0.0, 0.0)]:  # the last block stays open
+        add(pair, ts_ns, forecast, 0.0, happened)
+    assert watched.skill()["correlation"] == pytest.approx(pair.compare().correlation, abs=1e-4)
+
+
 def test_a_paper_trader_stops_quoting_when_asked(
     brief: tuple[Catalog, Day], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,8 +306,8 @@ def test_drift_and_shadow_are_shown_and_counted(tmp_path: Path) -> None:
 
 
 def test_another_artifact_begins_with_no_outcomes() -> None:
-    watched = Watched(frame(outcomes=[Outcome(1, 2, 100.0, 0.5, 1.0)]))
-    watched.take(frame(2, outcomes=[Outcome(1, 2, 100.0, 0.5, 1.0)]))
+    watched = Watched(frame(outcomes=[ForecastOutcome(1, 2, 100.0, 0.5, 1.0)]))
+    watched.take(frame(2, outcomes=[ForecastOutcome(1, 2, 100.0, 0.5, 1.0)]))
     later = frame(3)
     watched.take(msgspec.structs.replace(later, about=msgspec.structs.replace(later.about, artifact_hash="new")))
     assert (list(watched.outcomes), watched.about.artifact_hash) == ([], "new")

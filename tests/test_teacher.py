@@ -21,9 +21,22 @@ from models.errors import ModelError
 from models.features import splits
 from models.features.scaler import Scaler
 from models.features.splits import Part
-from models.training import body, probe, states, store, teacher, whiten, windows
-from models.training.states import Shard, Shards
+from models.training import (
+    backbone,
+    layer_groups,
+    probe,
+    responses,
+    states,
+    store,
+    teacher,
+    teacher_training,
+    whiten,
+    windows,
+)
+from models.training.states import Extraction, Shard, Shards
+from models.training.teacher_training import TeacherData
 from models.training.train_config import ProbeConfig, TeacherConfig
+from models.training.windows import Epoch
 from tests.markets import NS, SPEC, made, save, settings
 
 
@@ -39,7 +52,7 @@ def config(llama: str, **changes: object) -> TeacherConfig:
 
 def taught(config: TeacherConfig, days: list[Part], folder: Path, report: Callable[[str], None] = print) -> Any:
     scaler = Scaler.fit(part.load() for part in days)
-    return teacher.train(config, days, scaler, ["X.SIM"], 5.0, folder, report)
+    return teacher_training.train(config, TeacherData(days, scaler, ["X.SIM"], 5.0), folder, report)
 
 
 def test_a_killed_teacher_goes_on_and_ends_at_the_same_weights(llama: str, days: list[Part], tmp_path: Path) -> None:
@@ -72,7 +85,9 @@ def test_the_teacher_learns_and_gradients_accumulate_to_the_same_step(
     for accumulate in (1, 4):
         model = taught(config(llama, accumulate=accumulate), days, tmp_path / str(accumulate))
         day = windows.open_day(days[0], scaler, 8)
-        answer, kept = teacher.forecast(model, day.windows(day.ends, 8), ["X.SIM"] * len(day.ends), True, config(llama))
+        answer, kept = teacher.forecast(
+            model, day.windows(day.ends, 8), ["X.SIM"] * len(day.ends), config(llama), states=True
+        )
         assert kept is not None
         assert kept.shape == (len(day.ends), 5, 32)
         assert np.corrcoef(answer[:, 0], day.targets[day.ends][:, 0])[0, 1] > 0.4
@@ -84,16 +99,16 @@ def test_a_cached_prefix_gives_what_a_prefix_in_every_pass_gives(llama: str, tmp
     frozen = teacher.Teacher(config(llama, lora_rank=0), len(SPEC.names), ["A", "B"], 5.0, tmp_path)
     frozen.ids = torch.randint(1, 60, (2, 5))
     x, names = torch.randn(6, 8, len(SPEC.names)), ["A", "B", "B", "A", "B", "A"]
-    _, cached = frozen(x, names, True)
+    _, cached = frozen(x, names, states=True)
     frozen.lora = True  # the other way: prefix and patches in one pass
-    _, whole = frozen(x, names, True)
+    _, whole = frozen(x, names, states=True)
     torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_killed_extraction_goes_on_with_identical_shards(llama: str, days: list[Part], tmp_path: Path) -> None:
     scaler, c = Scaler.fit(part.load() for part in days), config(llama)
     model = taught(c, days, tmp_path / "t")
-    run = lambda folder: states.extract(lambda: model, c, days, scaler, 600, True, tmp_path / folder, print)  # noqa: E731
+    run = lambda folder: states.extract(lambda: model, c, scaler, Extraction(days, 600, True, tmp_path / folder), print)  # noqa: E731
     whole = run("a")
     before = [file.read_bytes() for file in whole.files]
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -107,10 +122,10 @@ def test_killed_extraction_goes_on_with_identical_shards(llama: str, days: list[
 
 @pytest.mark.parametrize("model", ["random", "none"])
 def test_the_controls_run(model: str, llama: str, days: list[Part], tmp_path: Path) -> None:
-    c = config(llama, body=model, windows=64)
+    c = config(llama, backbone=model, windows=64)
     answer = taught(c, days, tmp_path / "t")
     scaler = Scaler.fit(part.load() for part in days)
-    found = states.extract(lambda: answer, c, days, scaler, 100, True, tmp_path / "s", print)
+    found = states.extract(lambda: answer, c, scaler, Extraction(days, 100, True, tmp_path / "s"), print)
     layers = next(iter(found)).states.shape[1]
     assert layers == (5 if model == "random" else 2)
 
@@ -159,11 +174,11 @@ def test_smollm2_is_found_converted_once_and_read_without_the_network(tmp_path: 
     c = TeacherConfig(window=16, patch=8, prompt=True, device="cpu")
     model = teacher.Teacher(c, len(SPEC.names), ["X.SIM"], 5.0, tmp_path)
     assert model.ids.shape[1] > 20
-    folder, here = body.find("smollm2", tmp_path)
+    folder, here = backbone.find("smollm2", tmp_path)
     assert here
     assert [path.name for path in tmp_path.iterdir()] == [Path(folder).name]
     answer, kept = teacher.forecast(
-        model.eval(), np.zeros((3, 16, len(SPEC.names)), np.float32), ["X.SIM"] * 3, True, c
+        model.eval(), np.zeros((3, 16, len(SPEC.names)), np.float32), ["X.SIM"] * 3, c, states=True
     )
     assert answer.shape == (3, 3)
     assert kept is not None
@@ -177,13 +192,13 @@ def test_an_epoch_begun_in_its_middle_is_the_rest_of_the_epoch(skip: int, group:
     days = _memory_days()
     scaler = Scaler.fit(day.load() for day in days)
     available = windows.counts(days, 8)
+    epoch = Epoch(8, budget, 7, group, (seed, 0))
 
     def run(skip: int) -> list[np.ndarray]:
-        batches = windows.batches(days, available, scaler, 8, budget, 7, group, (seed, 0), skip)
-        return [targets for _, targets, _ in batches]
+        return [targets for _, targets, _ in windows.batches(days, available, scaler, epoch, skip)]
 
     whole = run(0)
-    assert len(whole) == windows.steps_per_epoch(available, budget, 7, group, (seed, 0))
+    assert len(whole) == epoch.steps(available)
     rest = run(skip)
     assert len(rest) == max(len(whole) - skip, 0)
     for one, other in zip(whole[skip:], rest, strict=True):
@@ -248,20 +263,20 @@ class PlantedShards(Shards):
 
 def test_the_probe_finds_what_was_planted_and_claims_nothing_else() -> None:
     c = ProbeConfig(components=24, shifts=8, draws=50, groups="probe")
-    responses = probe.respond(PlantedShards(1), PlantedShards(2), whiten.layers, c)
-    controls = {"input": probe.respond(PlantedShards(1), PlantedShards(2), whiten.inputs, c)}
-    found = probe.analyse(responses, controls, list(range(6)), 3, c)
-    for cell in found["cells"]:
-        if cell["task"] == "spread":
-            assert cell["dark"]
+    response = responses.respond(PlantedShards(1), PlantedShards(2), whiten.layers, c)
+    controls = {"input": responses.respond(PlantedShards(1), PlantedShards(2), whiten.inputs, c)}
+    found = probe.analyse(response, controls, list(range(6)), 3, c)
+    for cell in found.cells:
+        if cell.task == "spread":
+            assert cell.dark
         else:
-            assert not cell["dark"]
-            assert cell["peak_layer"] == {"mid": 2, "volume": 5}[cell["task"]]
-            assert cell["response"][cell["peak_layer"]] > 0.5
-            assert cell["winning_probability"] > 0.9
-            assert abs(cell["controls"]["input"]) < 0.2
-        assert sum(cell["profile"]) == pytest.approx(1.0, abs=1e-6)
-    assert [5, 5] in found["groups"]
+            assert not cell.dark
+            assert cell.peak_layer == {"mid": 2, "volume": 5}[cell.task]
+            assert cell.response[cell.peak_layer] > 0.5
+            assert cell.winning_probability > 0.9
+            assert abs(cell.controls["input"]) < 0.2
+        assert sum(cell.profile) == pytest.approx(1.0, abs=1e-6)
+    assert (5, 5) in found.groups
 
 
 @pytest.mark.parametrize(("first", "second"), [(4, 9), (2, 5), (10, 11)])
@@ -270,12 +285,12 @@ def test_groups_are_cut_where_profiles_change(first: int, second: int) -> None:
     level = np.zeros((16, 4))
     level[1:first], level[first:second], level[second:] = (1, 0, 0, 1), (0, 1, 0, 0), (0, 0, 1, 0)
     noisy = level + 0.01 * rng.normal(size=level.shape)
-    assert probe.segment(noisy, 3) == [(1, first - 1), (first, second - 1), (second, 15)]
+    assert layer_groups.segment(noisy, 3) == [(1, first - 1), (first, second - 1), (second, 15)]
 
 
 def test_thirds() -> None:
-    assert probe.thirds(31, 3) == [(1, 10), (11, 20), (21, 30)]
-    assert probe.thirds(2, 3) == [(0, 1)] * 3
+    assert layer_groups.thirds(31, 3) == [(1, 10), (11, 20), (21, 30)]
+    assert layer_groups.thirds(2, 3) == [(0, 1)] * 3
 
 
 def test_whitening_is_of_unit_variance_and_streams() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from market.nautilus import Instrument
 from models.errors import ModelError
 from models.features.book_features import FeatureSpec
 from models.features.dataset import DatasetHeader, DatasetWriter, read_header
-from models.features.targets import Row, Targets
+from models.features.outcomes import Known, OutcomeTracker
 from strategies.callbacks import guarded
 from strategies.feature_stream import FeatureStream
 from venues.recordings.catalog import Catalog, Day
@@ -52,11 +52,10 @@ class Recorder(Strategy):
         self.counts: Counter[str] = Counter()
         self._id = InstrumentId.from_str(instrument.id)
         self._feed = FeatureStream(instrument, spec)
-        self._targets = Targets(spec.horizon_s, spec.max_gap_s)
-        self._interval = round(min_interval_ms * 1e6)
+        self._tracker: OutcomeTracker[tuple[NDArray[np.float32], int]] = OutcomeTracker(
+            spec.horizon_s, spec.max_gap_s, round(min_interval_ms * 1e6)
+        )
         self._writer = writer
-        self._waiting: deque[tuple[int, NDArray[np.float32], int]] = deque()
-        self._next = 0
         self._progress = progress
 
     @guarded
@@ -67,36 +66,33 @@ class Recorder(Strategy):
     @guarded
     def on_trade(self, trade: TradeTick) -> None:
         price, lots, aggressor = self._feed.on_trade(trade)
-        self._take(self._targets.on_trade(trade.ts_init, price, lots, aggressor))
+        self._take(self._tracker.on_trade(trade.ts_init, price, lots, aggressor))
 
     @guarded
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
         ts = deltas.ts_init
         ready = self._feed.on_deltas(deltas)
         f = self._feed.features
-        self._take(self._targets.on_book(ts, f.bid_ticks, f.ask_ticks, f.is_sound))
+        self._take(self._tracker.on_book(ts, f.bid_ticks, f.ask_ticks, sound=f.is_sound))
         self.counts["book_updates"] += 1
-        if ready and ts >= self._next:
-            self._next = ts + self._interval
-            self._targets.sample(ts)
-            self._waiting.append((ts, f.vector.copy(), f.regime))
+        if ready and self._tracker.is_due(ts):
+            self._tracker.sample(ts, (f.vector.copy(), f.regime))
         if self._progress is not None and self.counts["book_updates"] % 1024 == 0:
             self._progress(ts)
 
     @guarded
     def on_stop(self) -> None:
-        self._take(self._targets.close())
+        self._take(self._tracker.close())
 
     def fail(self, error: Exception) -> None:
         """Remember the first failure and stop; the runner raises it again."""
         self.failure = error
         self.stop()
 
-    def _take(self, finished: Iterable[Row | int]) -> None:
-        for row in finished:
-            _, features, regime = self._waiting.popleft()
-            if isinstance(row, Row):
-                self._writer.add(row, features, regime)
+    def _take(self, known: list[Known[tuple[NDArray[np.float32], int]]]) -> None:
+        for (features, regime), outcome in known:
+            if outcome is not None:
+                self._writer.add(outcome, features, regime)
                 self.counts["rows"] += 1
             else:
                 self.counts["broken_off"] += 1

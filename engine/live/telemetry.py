@@ -13,7 +13,6 @@ import socket
 import sys
 import tempfile
 import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,11 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from engine.config import Config
-from engine.live.deployment.deployment import Trial
+from engine.live.deployment.deployment import SAMPLE_NS, Trial
 from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import BID
 from models.ensemble.predictor import Forecast, Predictor
+from models.features.outcomes import OutcomeTracker
 from strategies.maker import MarketMaker
 from strategies.observer import Observer, OwnFill
 from strategies.values import Ladder, Market
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 _LEVELS = 12
-_SAMPLE_NS = 1_000_000_000
-_LATE = 2  # an outcome this many horizons late, after a gap, is none
 _KEPT = 256  # of what piles up between two frames
 _BUFFER = 1 << 20
 
@@ -80,8 +78,8 @@ class Pnl(msgspec.Struct, frozen=True):
     """Total of the trading day, over restarts."""
 
 
-class Outcome(NamedTuple):
-    """A forecast and what came of it: times in ns, mids in ticks."""
+class ForecastOutcome(NamedTuple):
+    """A forecast of the mid change and what came of it: times in ns, mids in ticks; it was due at t + H."""
 
     ts_ns: int
     due_ns: int
@@ -109,7 +107,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     regime: int = 1
     closeness: list[list[float]] = []
     """By task, each student's closeness to the consensus, in (0, 1]."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ForecastOutcome] = []
     """New since the last frame, as are `fills` (ts_ns, side, price, lots) and `decision_ns`."""
     fills: list[tuple[int, int, int, int]] = []
     decision_ns: list[int] = []
@@ -208,14 +206,13 @@ class Telemetry(Observer):
         self._folder = meeting_place(config)
         self._publisher = Publisher(self._folder)
         self.about, self._mark_value, self._predictor = about, contract.mark_value, predictor
-        self._horizon_ns = round(about.horizon_s * 1e9)
         self._encoder = msgspec.json.Encoder()
         self._maker: MarketMaker | None = None
         self._models: ModelManager | None = None
         self._last: tuple[int, Market, Forecast | None, Ladder | None] | None = None
-        self._pending: deque[tuple[int, int, float, float]] = deque()  # due, time, mid, forecast
-        self._sample_ns = 0
-        self._outcomes: list[Outcome] = []
+        self._horizon_ns = round(about.horizon_s * 1e9)
+        self._tracker = _tracker(predictor)
+        self._outcomes: list[ForecastOutcome] = []
         self._fills: list[tuple[int, int, int, int]] = []
         self._times: list[int] = []
         self._decisions = self._seq = 0
@@ -236,25 +233,25 @@ class Telemetry(Observer):
             self.about, artifact=str(folder), artifact_hash=manifest.hash, students=_students(manifest)
         )
         self._predictor = predictor
-        self._pending.clear()
+        self._tracker = _tracker(predictor)
 
     # ── within decisions: as little as can be ─────────────────────────────────────────────────
 
     def on_update(
         self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
     ) -> None:
-        """Remember the last update, and now and then a forecast until its horizon has passed."""
+        """Remember the last update; hold earlier forecasts against what came of them, as the model manager does."""
         self._last = (ts_ns, market, forecast, ladder)
         if self._start is None and self._maker is not None:
             self._start = self._maker.ledger.equity(market.mid_ticks)
-        pending = self._pending
-        if pending and ts_ns >= pending[0][0]:
-            due, then, mid, change = pending.popleft()
-            if ts_ns < due + _LATE * self._horizon_ns and len(self._outcomes) < _KEPT:
-                self._outcomes.append(Outcome(then, ts_ns, mid, change, market.mid_ticks - mid))
-        if forecast is not None and ts_ns >= self._sample_ns:
-            self._sample_ns = ts_ns + _SAMPLE_NS
-            pending.append((ts_ns + self._horizon_ns, ts_ns, market.mid_ticks, forecast.mid_change_ticks))
+        if self._tracker is None:
+            return
+        for (mid, change), came in self._tracker.on_book(ts_ns, market.bid_ticks, market.ask_ticks, sound=True):
+            if came is not None and len(self._outcomes) < _KEPT:
+                due_ns = came.ts_ns + self._horizon_ns
+                self._outcomes.append(ForecastOutcome(came.ts_ns, due_ns, mid, change, came.mid_change_ticks))
+        if forecast is not None and self._tracker.is_due(ts_ns):
+            self._tracker.sample(ts_ns, (market.mid_ticks, forecast.mid_change_ticks))
 
     def on_decision_time(self, wall_ns: int) -> None:
         self._decisions += 1
@@ -329,6 +326,14 @@ class Telemetry(Observer):
             return []
         found: list[list[float]] = self._predictor.closeness().round(4).tolist()
         return found
+
+
+def _tracker(predictor: Predictor | None) -> OutcomeTracker[tuple[float, float]] | None:
+    """Notes mid and forecast mid change of each sample, ticks."""
+    if predictor is None:
+        return None
+    spec = predictor.manifest.spec
+    return OutcomeTracker(spec.horizon_s, spec.max_gap_s, SAMPLE_NS)
 
 
 def about_of(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from engine.live.safety.state import StateFolder, is_alive
-from engine.live.telemetry import About, Frame, Outcome
+from engine.live.telemetry import About, ForecastOutcome, Frame
 
 _POINTS = 2400  # ten minutes at four frames a second
 _MISSED_S, _SILENT_S = 0.75, 1.5  # a few frames: then look for the process; many: something is wrong with it
@@ -34,7 +34,7 @@ class Watched:
         self.heard = time.monotonic()
         self.points: deque[tuple[Any, ...]] = deque(maxlen=_POINTS)
         self.times: deque[int] = deque(maxlen=_TIMES)
-        self.outcomes: deque[Outcome] = deque(maxlen=_OUTCOMES)
+        self.outcomes: deque[ForecastOutcome] = deque(maxlen=_OUTCOMES)
         self.fills: deque[tuple[int, int, int, int]] = deque(maxlen=_FILLS)
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         self.time_sum_s = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
@@ -13,9 +13,12 @@ from engine.training.days import recorded_splits, simulated_splits
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.artifact import Manifest
-from models.training.train_config import Body, Kind
+from models.training.train_config import Backbone, Kind
 
-_BODIES: dict[str, Body] = {"random": "random", "no-body": "none"}
+if TYPE_CHECKING:
+    from models.training.metrics import Metrics
+
+_BACKBONES: dict[str, Backbone] = {"random": "random", "no-body": "none"}
 _CONTROLS: dict[str, Kind] = {kind: kind for kind in get_args(Kind.__value__) if kind != "ofdd"}
 _QUICK_WINDOWS, _QUICK_HELD_OUT = 4_000, 1_500  # at most, with `quick`
 
@@ -64,7 +67,8 @@ def train_artifact(config: Config, request: Request, progress: Progress = SILENT
     if out.exists() and not (out / artifact.MANIFEST).exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: there is something that is not an artifact; name another folder")
     try:
-        from models.training import chain
+        from models.training import export, recipes
+        from models.training.context import Job
     except ImportError as error:
         raise ConfigError(
             f"training needs the extra packages ({error.name} is missing): pip install 'cmm[train]'"
@@ -75,14 +79,14 @@ def train_artifact(config: Config, request: Request, progress: Progress = SILENT
         folds = [simulated_splits(config, window, progress)]
     else:
         folds = recorded_splits(config, request, window, progress)
-    metrics: list[dict[str, Any]] = []
+    metrics: list[Metrics] = []
     with progress.lines("training") as report:
         for i, splits in enumerate(folds):
             prefix = f"fold {i + 1} of {len(folds)}, " if len(folds) > 1 else ""
-            job = chain.Job(kind, config.train, splits, Path(config.data.path) / "teachers", out.name)
-            trained = chain.run(job, lambda line, prefix=prefix: report(prefix + line))  # type: ignore[misc]
+            job = Job(kind, config.train, splits, Path(config.data.path) / "teachers", out.name)
+            trained = recipes.run(job, lambda line, prefix=prefix: report(prefix + line))  # type: ignore[misc]
             metrics.append(trained.metrics)
-        manifest = chain.write(job, trained, metrics, out, report)
+        manifest = export.write(trained, metrics, out, report)
     if manifest.kind == "ofdd":
         from engine.reports.probe_page import write_pages
 
@@ -94,8 +98,8 @@ def _resolve(config: Config, request: Request) -> tuple[Kind, Config]:
     """Who teaches, and with which settings."""
     name = request.teacher
     changes: dict[str, object] = {}
-    if name in _BODIES:
-        changes["train.teacher.body"] = _BODIES[name]
+    if name in _BACKBONES:
+        changes["train.teacher.backbone"] = _BACKBONES[name]
     elif name is not None and name not in _CONTROLS:
         changes["train.teacher.model"] = name
     if request.quick:

@@ -3,7 +3,7 @@
 manifest.json   schema, feature spec and its hash, cells, training data, file hashes, golden
 ensemble.onnx   the graph
 fusion.npz      what refitting the fusion needs
-metrics.json    all contestants' numbers
+metrics.json    numbers of the ensemble and of all baselines
 probe.json      which layer of the teacher knows what; absent where no language model took part
 MODEL_CARD.md   what it is worth, for people
 """
@@ -53,7 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     depth: int
     feature_low: list[float]
     feature_high: list[float]
-    summary: dict[str, Any]
+    summary: dict[str, str | bool | float]
     """A few of the metrics."""
     settings: dict[str, Any]
     versions: dict[str, str]
@@ -73,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 _LEAST_BLOCKS = 15
 _LEAST_LOOKS = 120
+_CONSTANT = 1e-12  # of the square: what is left of a constant after rounding
 
 
 class DriftConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +43,7 @@ class Comparison(msgspec.Struct, frozen=True):
     rmse: float | None = None
     rmse_other: float | None = None
     correlation: float | None = None
+    """Pearson's, of forecasts and outcomes: what a model card calls IC."""
     correlation_other: float | None = None
     slope: float | None = None
     """Of the outcomes on the forecast, through zero: 1 for a calibrated one."""
@@ -68,8 +70,8 @@ class Paired:
     def __init__(self, block_ns: int, blocks: int) -> None:
         self._block_ns, self._most = block_ns, blocks
         self._blocks: deque[NDArray[np.float64]] = deque()
-        self._totals = np.zeros(11)
-        self._open = np.zeros(9)
+        self._totals = np.zeros(14)
+        self._open = np.zeros(12)
         self._ends = 0
 
     def add(self, ts_ns: int, forecast: float, other: float, happened: float) -> None:
@@ -80,7 +82,7 @@ class Paired:
         e, o = forecast - happened, other - happened
         self._open += (
             1.0, e * e, o * o, forecast * forecast, other * other, happened * happened, forecast * happened,
-            other * happened, e * e - o * o,
+            other * happened, e * e - o * o, forecast, other, happened,
         )  # fmt: skip
 
     def _close(self) -> None:
@@ -100,7 +102,7 @@ class Paired:
         n = len(self._blocks)
         if not n:
             return Comparison()
-        count, ee, oo, ff, gg, yy, fy, gy, _, means, squares = self._totals.tolist()
+        count, ee, oo, ff, gg, yy, fy, gy, _, f, g, y, means, squares = self._totals.tolist()
         variance = (squares - means * means / n) / (n - 1) if n > 1 else 0.0
         error = math.sqrt(max(variance, 0.0) / n)
         return Comparison(
@@ -108,11 +110,19 @@ class Paired:
             blocks=n,
             rmse=math.sqrt(max(ee, 0.0) / count),
             rmse_other=math.sqrt(max(oo, 0.0) / count),
-            correlation=_ratio(fy, math.sqrt(max(ff * yy, 0.0))),
-            correlation_other=_ratio(gy, math.sqrt(max(gg * yy, 0.0))),
+            correlation=_correlation(count, (f, ff), (y, yy), fy),
+            correlation_other=_correlation(count, (g, gg), (y, yy), gy),
             slope=_ratio(fy, ff),
             z=None if n < _LEAST_BLOCKS else _ratio(means / n, error) if means else 0.0,
         )
+
+
+def _correlation(n: float, a: tuple[float, float], b: tuple[float, float], product: float) -> float | None:
+    """Pearson's, from sums and sums of squares; None where one of the two never changes."""
+    spread_a, spread_b = (square - total * total / n for total, square in (a, b))
+    if spread_a <= _CONSTANT * a[1] or spread_b <= _CONSTANT * b[1]:
+        return None
+    return (product - a[0] * b[0] / n) / math.sqrt(spread_a * spread_b)
 
 
 def _ratio(over: float, under: float) -> float | None:

@@ -11,10 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ensemble.fusion import Fusion
+from models.ensemble.fusion import Array, Fusion
+from models.ensemble.moments import Moments
 from models.errors import ModelError
-
-type Array = NDArray[np.float64]
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -31,8 +30,8 @@ class Calibration(msgspec.Struct, frozen=True):
     outside_weight : float
     bandwidth : float
         h in robust standard deviations.
-    sums : dict[str, ndarray]
-        Moments of the calibration split, `recalibrate.Moments`.
+    sums : Moments
+        Means over the calibration split.
 
     """
 
@@ -44,7 +43,7 @@ class Calibration(msgspec.Struct, frozen=True):
     regimes: int
     outside_weight: float
     bandwidth: float
-    sums: dict[str, Array]
+    sums: Moments
 
     def save(self, path: Path) -> None:
         """Write all arrays; the same values give the same bytes."""
@@ -56,18 +55,26 @@ class Calibration(msgspec.Struct, frozen=True):
             "scalars": np.array([self.regimes, self.outside_weight, self.bandwidth]),
         }
         arrays |= {f"fusion.{name}": np.asarray(getattr(self.fusion, name)) for name in Fusion.__struct_fields__}
-        arrays |= {f"sums.{name}": value for name, value in self.sums.items()}
+        arrays |= {f"sums.{name}": value for name, value in self.sums._asdict().items()}
         with path.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type]
 
     @staticmethod
     def load(path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            Missing, damaged or of another version.
+
+        """
         try:
             with np.load(path) as arrays:
                 fields = {name: arrays[f"fusion.{name}"] for name in Fusion.__struct_fields__}
                 for name in ("ridges", "gamma_ridges"):
                     fields[name] = fields[name].tolist()
-                sums = {name.removeprefix("sums."): arrays[name] for name in arrays.files if name.startswith("sums.")}
+                sums = Moments(*(arrays[f"sums.{name}"] for name in Moments._fields))
                 regimes, outside, bandwidth = arrays["scalars"].tolist()
                 base = {n: arrays[n] for n in ("readout", "readout_bias", "target_mean", "target_deviation")}
                 rest = {"regimes": int(regimes), "outside_weight": outside, "bandwidth": bandwidth, "sums": sums}

@@ -96,7 +96,7 @@ class Predictor:
     def closeness(self) -> NDArray[np.float64]:
         """Each student's closeness to the consensus in the last run (tasks, students a task), in (0, 1].
 
-        c_i / g_i of `models.fusion`, with the artifact's own h. `watch` first.
+        c_i / g_i of `fusion`, with the artifact's own h. `watch` first.
         """
         members = self.members.astype(np.float64)
         assert self._fusion is not None

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.features.book_features import FeatureSpec
-from models.features.targets import Row
+from models.features.outcomes import Outcome
 
 _ROW_GROUP = 8192
-_OUTCOMES = Row._fields[1:]
+_OUTCOMES = Outcome._fields[1:]
 
 
 class DatasetHeader(msgspec.Struct, frozen=True):
@@ -50,10 +50,10 @@ class DatasetWriter:
         self._writer = pq.ParquetWriter(self._beside, self._schema, compression="zstd")
         self._features = np.zeros((_ROW_GROUP, width), np.float32)
         self._regimes = np.zeros(_ROW_GROUP, np.int8)
-        self._rows: list[Row] = []
+        self._rows: list[Outcome] = []
         self.rows = 0
 
-    def add(self, row: Row, features: NDArray[np.float32], regime: int) -> None:
+    def add(self, row: Outcome, features: NDArray[np.float32], regime: int) -> None:
         """Append one sample; `features (features,)` are copied."""
         self._features[len(self._rows)] = features
         self._regimes[len(self._rows)] = regime
@@ -94,7 +94,7 @@ class Dataset(msgspec.Struct, frozen=True):
     features : ndarray (rows, features) float32
     regime : ndarray (rows,) int8
     outcomes : ndarray (rows, 5) float32
-        As `targets.Row` from `mid_change_ticks` on.
+        As `outcomes.Outcome` from `mid_change_ticks` on.
     spec : FeatureSpec
     sources : list[DatasetHeader]
     source : ndarray (rows,) int32
@@ -130,6 +130,7 @@ class Dataset(msgspec.Struct, frozen=True):
         return self.rows(self.ts_ns + round(self.spec.horizon_s * 1e9) < ts_ns)
 
     def since(self, ts_ns: int) -> Dataset:
+        """Samples from `ts_ns` on."""
         return self.rows(self.ts_ns >= ts_ns)
 
 

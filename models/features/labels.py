@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features.dataset import Dataset
-from models.features.targets import MAX_SIGMAS
+
+MAX_SIGMAS = 5.0
 
 
 def normalised(data: Dataset) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ class Scaler(msgspec.Struct, frozen=True):
 
     @staticmethod
     def fit(days: Iterable[Dataset]) -> Scaler:
+        """Stream sums over the days; a feature that never changes keeps its unit."""
         count, sums, squares = 0, np.zeros(()), np.zeros(())
         for data in days:
             columns = np.concatenate([data.features, normalised(data)], 1).astype(np.float64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,43 +12,83 @@ from models.features.dataset import Dataset
 from models.features.labels import natural
 
 type Array = NDArray[np.float64]
+type Metric = Literal["ic_mid", "r2_mid", "mae_spread_ticks", "r2_spread", "r2_volume"]
+type Interval = tuple[float, float]
 
-METRICS = ("ic_mid", "r2_mid", "mae_spread_ticks", "r2_spread", "r2_volume")
-JUDGED = {"mid": "ic_mid", "spread": "mae_spread_ticks", "volume": "r2_volume"}
+METRICS: tuple[Metric, ...] = ("ic_mid", "r2_mid", "mae_spread_ticks", "r2_spread", "r2_volume")
+JUDGED: dict[str, Metric] = {"mid": "ic_mid", "spread": "mae_spread_ticks", "volume": "r2_volume"}
 """The metric by which each task is judged; of the spread's, less is better."""
 
 _DRAWS = 400
 _LEAST_BLOCKS = 5
 
 
-def score(forecast: NDArray[np.floating], data: Dataset) -> dict[str, Any]:
-    """Metrics of forecasts (rows, ≥ 3) in natural units, each with its 95% interval.
+class Score(msgspec.Struct, frozen=True):
+    """Metrics of a forecast, or of one less those of another; each with its 95% interval, None on short spans.
 
-    R² is against the mean of the same span. Fewer than five blocks tell nothing: intervals are None.
+    Attributes
+    ----------
+    samples : int
+        Rows that were judged; unset in a difference.
+    ic_mid : float
+        Correlation of forecast and outcome.
+    r2_mid, r2_spread, r2_volume : float
+        Against the mean of the same span.
+    mae_spread_ticks : float
+        Mean absolute error.
+
+    """
+
+    samples: int | msgspec.UnsetType
+    ic_mid: float
+    ic_mid_interval: Interval | None
+    r2_mid: float
+    r2_mid_interval: Interval | None
+    mae_spread_ticks: float
+    mae_spread_ticks_interval: Interval | None
+    r2_spread: float
+    r2_spread_interval: Interval | None
+    r2_volume: float
+    r2_volume_interval: Interval | None
+
+    def value(self, metric: Metric) -> float:
+        """One metric by its name."""
+        found: float = getattr(self, metric)
+        return found
+
+    def interval(self, metric: Metric) -> Interval | None:
+        """Its 95% interval."""
+        found: Interval | None = getattr(self, f"{metric}_interval")
+        return found
+
+
+def score(forecast: NDArray[np.floating], data: Dataset) -> Score:
+    """Metrics of forecasts (rows, ≥ 3) in natural units.
+
+    Fewer than five blocks tell nothing: intervals are None.
     """
     sums = _block_sums(forecast[:, :3].astype(np.float64), data)
-    values = _metrics(sums.sum(0)[None])
-    result: dict[str, Any] = {"samples": len(data)}
     drawn = _metrics(_draw(sums)) if len(sums) >= _LEAST_BLOCKS else None
-    for i, name in enumerate(METRICS):
-        result[name] = float(values[i, 0])
-        result[f"{name}_interval"] = np.quantile(drawn[i], [0.025, 0.975]).tolist() if drawn is not None else None
-    return result
+    return _score(len(data), _metrics(sums.sum(0)[None]), drawn)
 
 
-def difference(a: NDArray[np.floating], b: NDArray[np.floating], data: Dataset) -> dict[str, Any]:
+def difference(a: NDArray[np.floating], b: NDArray[np.floating], data: Dataset) -> Score:
     """Metrics of `a` minus those of `b` on the same rows, with 95% intervals of the paired bootstrap."""
     one, other = (_block_sums(f[:, :3].astype(np.float64), data) for f in (a, b))
-    values = _metrics(one.sum(0)[None]) - _metrics(other.sum(0)[None])
     drawn = _metrics(_draw(one)) - _metrics(_draw(other)) if len(one) >= _LEAST_BLOCKS else None
-    result: dict[str, Any] = {}
-    for i, name in enumerate(METRICS):
-        result[name] = float(values[i, 0])
-        result[f"{name}_interval"] = np.quantile(drawn[i], [0.025, 0.975]).tolist() if drawn is not None else None
-    return result
+    return _score(msgspec.UNSET, _metrics(one.sum(0)[None]) - _metrics(other.sum(0)[None]), drawn)
 
 
-def beats(metric: str, a: float, b: float) -> bool:
+def _score(samples: int | msgspec.UnsetType, values: Array, drawn: Array | None) -> Score:
+    """From metrics (metrics, 1) and their bootstrap draws (metrics, draws)."""
+    found: list[float | Interval | None] = []
+    for i in range(len(METRICS)):
+        interval = tuple(np.quantile(drawn[i], [0.025, 0.975]).tolist()) if drawn is not None else None
+        found += [float(values[i, 0]), interval]
+    return Score(samples, *found)  # type: ignore[arg-type]  # value and interval in turn, as the fields stand
+
+
+def beats(metric: Metric, a: float, b: float) -> bool:
     """Whether `a` is better than `b`."""
     return a < b if metric == "mae_spread_ticks" else a > b
 

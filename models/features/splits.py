@@ -26,6 +26,7 @@ class Part(msgspec.Struct, frozen=True):
     stop_ns: int = _FOREVER
 
     def load(self) -> Dataset:
+        """Its rows, in order of time."""
         data = dataset.load([self.path])
         return data.rows((data.ts_ns >= self.start_ns) & (data.ts_ns < self.stop_ns))
 
@@ -45,6 +46,7 @@ class Splits(msgspec.Struct, frozen=True):
     test: list[Part]
 
     def named(self) -> Iterator[tuple[str, list[Part]]]:
+        """Names and parts, in order of time."""
         yield from (
             ("train", self.train),
             ("valid", self.valid),
@@ -53,6 +55,7 @@ class Splits(msgspec.Struct, frozen=True):
         )
 
     def headers(self) -> dict[str, list[DatasetHeader]]:
+        """Where each split's rows came from, by its name."""
         return {name: [dataset.read_header(part.path) for part in parts] for name, parts in self.named()}
 
 

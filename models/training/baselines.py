@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ def last_value(data: Dataset) -> NDArray[np.float64]:
 
 
 def ridge(train: Dataset, scaler: Scaler) -> Forecaster:
+    """The linear path of the students, by itself."""
     weights = linear_fit([train], scaler)
     return lambda data: denormalise(scaler.natural(scaler.features(data) @ weights), data.features)
 
@@ -36,7 +36,7 @@ def lightgbm(train: Dataset, valid: Dataset, seed: int, threads: int) -> Forecas
     """Boosted trees a task, stopped on the validation span; deterministic."""
     import lightgbm as lgb
 
-    settings: dict[str, Any] = {
+    settings: dict[str, str | int | float | bool] = {
         "objective": "regression",
         "num_leaves": _LEAVES,
         "learning_rate": _RATE,

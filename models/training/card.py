@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+from msgspec import UNSET
 
 from models.ensemble.artifact import Manifest
-from models.features.scores import JUDGED
+from models.features.scores import JUDGED, METRICS, Metric, Score
+from models.training.metrics import HAJEK_MOE, LIGHTGBM, MEAN, ONLINE, Gate, Metrics, SeparationAt
+from models.training.probe import Probe
 
 _KINDS = {
     "ofdd": "taught by {teacher} through orthogonal feature decomposition distillation",
@@ -16,7 +20,7 @@ _KINDS = {
 }
 
 
-def card(manifest: Manifest, metrics: dict[str, Any], probe: dict[str, Any] | None) -> str:
+def card(manifest: Manifest, metrics: Metrics, probe: Probe | None) -> str:
     """Markdown."""
     how = _KINDS[manifest.kind].format(teacher=manifest.teacher)
     lines = [
@@ -37,33 +41,33 @@ def card(manifest: Manifest, metrics: dict[str, Any], probe: dict[str, Any] | No
     for split, role in roles.items():
         days = sorted({" ".join(entry.split(" ")[:2]) for entry in manifest.splits.get(split, [])})
         lines.append(f"| {split} | {role} | {', '.join(days) or 'none'} |")
-    lines += ["", *_gate(metrics["gate"]), "", *_contestants(metrics), "", *_differences(metrics)]
-    if "teacher_rows" in metrics:
+    if metrics.gate is not None:
+        lines += ["", *_gate(metrics.gate)]
+    lines += ["", *_scores(metrics), "", *_differences(metrics)]
+    if metrics.teacher_rows is not None:
         lines += ["", *_teacher(metrics)]
     lines += ["", *_weaknesses(manifest, metrics)]
     if probe is not None:
         lines += ["", *_probe(probe)]
-    if "separation" in metrics:
-        lines += ["", *_separation(metrics["separation"])]
-    if "folds" in metrics:
-        lines += ["", *_folds(metrics["folds"])]
+    if metrics.separation is not None:
+        lines += ["", *_separation(metrics.separation)]
+    if metrics.folds is not None:
+        lines += ["", *_folds(metrics.folds)]
     return "\n".join(lines) + "\n"
 
 
-def _gate(gate: dict[str, Any]) -> list[str]:
-    verdict = "PASSED" if gate["passed"] else "NOT PASSED"
-    span = f"{gate['folds']} walk-forward folds" if gate["folds"] > 1 else "one split only (no walk-forward folds)"
+def _gate(gate: Gate) -> list[str]:
+    verdict = "PASSED" if gate.passed else "NOT PASSED"
+    span = f"{gate.folds} walk-forward folds" if gate.folds > 1 else "one split only (no walk-forward folds)"
     lines = [
         f"**Gate: {verdict}** (better than LightGBM and than the mean of its students in every task, over {span}).",
         "",
         "| task | judged by | Hájek-MoE | mean of students | LightGBM | |",
         "|---|---|---|---|---|---|",
     ]
-    for name, task in gate["tasks"].items():
-        values = [_value(task[who]) for who in ("Hájek-MoE", "mean of students", "LightGBM")]
-        lines.append(
-            f"| {name} | {task['metric']} | {' | '.join(values)} | {'passed' if task['passed'] else 'not passed'} |"
-        )
+    for name, task in gate.tasks.items():
+        values = " | ".join(_value(value) for value in (task.shipped, task.mean, task.lightgbm))
+        lines.append(f"| {name} | {task.metric} | {values} | {'passed' if task.passed else 'not passed'} |")
     return lines
 
 
@@ -71,18 +75,16 @@ def _value(value: float | None) -> str:
     return "not trained" if value is None else f"{value:.4f}"
 
 
-def _contestants(metrics: dict[str, Any]) -> list[str]:
-    first = next(iter(metrics["contestants"].values()))
+def _scores(metrics: Metrics) -> list[str]:
+    first = next(iter(metrics.scores.values()))
     lines = [
-        f"## Contestants on the {metrics['reported_on']} split ({first['samples']:,} samples)",
+        f"## Ensemble and baselines on the {metrics.reported_on} split ({first.samples:,} samples)",
         "",
         "| | IC mid | R² mid | MAE spread (ticks) | R² spread | R² volume |",
         "|---|---|---|---|---|---|",
     ]
-    for name, s in metrics["contestants"].items():
-        cells = [
-            _with_interval(s, metric) for metric in ("ic_mid", "r2_mid", "mae_spread_ticks", "r2_spread", "r2_volume")
-        ]
+    for name, s in metrics.scores.items():
+        cells = [_with_interval(s, metric) for metric in METRICS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -92,39 +94,37 @@ def _contestants(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _with_interval(score: dict[str, Any], metric: str) -> str:
-    interval = score[f"{metric}_interval"]
+def _with_interval(score: Score, metric: Metric) -> str:
+    interval = score.interval(metric)
     tail = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval is not None else ""
-    return f"{score[metric]:.3f}{tail}"
+    return f"{score.value(metric):.3f}{tail}"
 
 
-def _differences(metrics: dict[str, Any]) -> list[str]:
+def _differences(metrics: Metrics) -> list[str]:
     lines = []
-    for who, d in metrics["against"].items():
+    for who, d in metrics.against.items():
         parts = [f"{task} ({metric}) {_signed(d, metric)}" for task, metric in JUDGED.items()]
         lines.append(f"- Hájek-MoE minus {who}: {', '.join(parts)}")
     return lines
 
 
-def _signed(score: dict[str, Any], metric: str) -> str:
-    interval = score[f"{metric}_interval"]
+def _signed(score: Score, metric: Metric) -> str:
+    interval = score.interval(metric)
     tail = f" [{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval is not None else ""
-    return f"{score[metric]:+.4f}{tail}"
+    return f"{score.value(metric):+.4f}{tail}"
 
 
-def _teacher(metrics: dict[str, Any]) -> list[str]:
-    rows = metrics["teacher_rows"]
+def _teacher(metrics: Metrics) -> list[str]:
     lines = ["## The teacher's own head, on the windows it forecast", ""]
     lines += ["| | windows | IC mid | MAE spread (ticks) | R² volume |", "|---|---|---|---|---|"]
-    for who, s in rows.items():
-        if who != "teacher_minus":
-            cells = [_with_interval(s, metric) for metric in JUDGED.values()]
-            lines.append(f"| {who} | {s['samples']:,} | {' | '.join(cells)} |")
-    for who, d in rows["teacher_minus"].items():
+    for who, s in (metrics.teacher_rows or {}).items():
+        cells = [_with_interval(s, metric) for metric in JUDGED.values()]
+        lines.append(f"| {who} | {s.samples:,} | {' | '.join(cells)} |")
+    for who, d in (metrics.teacher_minus or {}).items():
         parts = [f"{task} ({metric}) {_signed(d, metric)}" for task, metric in JUDGED.items()]
         lines += ["", f"Teacher minus {who}: {', '.join(parts)}."]
-    if "teacher_against_labels" in metrics:
-        kept = [task for task, v in metrics["teacher_against_labels"].items() if v["distilled"]]
+    if metrics.teacher_against_labels is not None:
+        kept = [task for task, error in metrics.teacher_against_labels.items() if error.distilled]
         lines += [
             "",
             "Its forecasts were distilled only where it erred less than students taught by labels on the validation split: "
@@ -133,20 +133,20 @@ def _teacher(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _weaknesses(manifest: Manifest, metrics: dict[str, Any]) -> list[str]:
+def _weaknesses(manifest: Manifest, metrics: Metrics) -> list[str]:
     lines = ["## Where it is weak", ""]
-    contestants = metrics["contestants"]
-    shipped = contestants["Hájek-MoE"]
+    values = metrics.scores
     for task, metric in JUDGED.items():
         sign = -1.0 if metric == "mae_spread_ticks" else 1.0
-        best = max(contestants, key=lambda who: sign * contestants[who][metric])
-        if best != "Hájek-MoE":
-            lines.append(f"- {task}: {best} is better ({contestants[best][metric]:.4f} against {shipped[metric]:.4f})")
-    robust = metrics["robustness"]
-    if "worst" in robust:
+        best = max(values, key=lambda who: sign * values[who].value(metric))
+        if best != HAJEK_MOE:
+            ours, theirs = values[HAJEK_MOE].value(metric), values[best].value(metric)
+            lines.append(f"- {task}: {best} is better ({theirs:.4f} against {ours:.4f})")
+    robust = metrics.robustness
+    if robust.worst is not UNSET:
         lines.append(
-            f"- one student replaced by noise of six sigma: IC of the mid falls from {robust['ic_mid']:.3f} to "
-            f"{robust['worst']:.3f} at worst (the plain mean from {robust['mean']:.3f} to {robust['mean_worst']:.3f})"
+            f"- one student replaced by noise of six sigma: IC of the mid falls from {robust.ic_mid:.3f} to "
+            f"{robust.worst:.3f} at worst (the plain mean from {robust.mean:.3f} to {robust.mean_worst:.3f})"
         )
     if not manifest.splits.get("test"):
         lines.append("- no test split: the numbers above are of days on which choices were made")
@@ -157,30 +157,30 @@ def _weaknesses(manifest: Manifest, metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _probe(probe: dict[str, Any]) -> list[str]:
-    groups = ", ".join(f"{a}–{b}" for a, b in probe["groups"])
+def _probe(probe: Probe) -> list[str]:
+    groups = ", ".join(f"{a}–{b}" for a, b in probe.groups)
     lines = [
         "## What the teacher's layers know (normalized fluorescent probe)",
         "",
-        f"Layer groups {groups} (from {probe['groups_from']}). Response: correlation on the validation split at the best layer; "
-        f"beside it the embedding, the last patch itself, and the best layers of the model as loaded and with random weights. A cell whose signal-to-noise ratio is below {probe['dark_below']:g} is dark: no claim.",
+        f"Layer groups {groups} (from {probe.groups_from}). Response: correlation on the validation split at the best layer; "
+        f"beside it the embedding, the last patch itself, and the best layers of the model as loaded and with random weights. A cell whose signal-to-noise ratio is below {probe.dark_below:g} is dark: no claim.",
         "",
         "| regime | task | best layer | response | embedding | input alone | as loaded | random weights | SNR | shares of the groups | P(win) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in probe["cells"]:
-        controls = [cell["controls"].get(name) for name in ("input", "as loaded", "random weights")]
+    for cell in probe.cells:
+        controls = [cell.controls.get(name) for name in ("input", "as loaded", "random weights")]
         shown = " | ".join("–" if value is None else f"{value:.3f}" for value in controls)
-        shares = " / ".join(f"{share:.2f}" for share in cell["group_shares"])
-        claim = "dark" if cell["dark"] else f"{cell['winning_probability']:.2f}"
+        shares = " / ".join(f"{share:.2f}" for share in cell.group_shares)
+        claim = "dark" if cell.dark else f"{cell.winning_probability:.2f}"
         lines.append(
-            f"| {cell['regime']} | {cell['task']} | {cell['peak_layer']} | {cell['best']:.3f} | {cell['response'][0]:.3f} | {shown} | {cell['snr']:.1f} | "
+            f"| {cell.regime} | {cell.task} | {cell.peak_layer} | {cell.best:.3f} | {cell.response[0]:.3f} | {shown} | {cell.snr:.1f} | "
             f"{shares} | {claim} |"
         )
     return lines
 
 
-def _separation(sweep: list[dict[str, Any]]) -> list[str]:
+def _separation(sweep: Sequence[SeparationAt]) -> list[str]:
     lines = [
         "## Separation of the students against the strength of decoupling",
         "",
@@ -188,23 +188,22 @@ def _separation(sweep: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for s in sweep:
-        name = "labels only" if s["strength"] is None else f"{s['strength']:g} x"
-        values = (s[key] for key in ("silhouette", "cka", "cka_task", "cka_data", "cka_layer"))
+        name = "labels only" if s.strength is None else f"{s.strength:g} x"
+        values = (s.silhouette, s.cka, s.cka_task, s.cka_data, s.cka_layer)
         lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
     return [*lines, "", "Students of this table were trained for a few epochs only."]
 
 
-def _folds(folds: list[dict[str, Any]]) -> list[str]:
+def _folds(folds: Sequence[Metrics]) -> list[str]:
     lines = [
         "## Walk-forward folds (the last one ships)",
         "",
-        "| fold | test | contestant | IC mid | MAE spread | R² volume |",
+        "| fold | test | forecast | IC mid | MAE spread | R² volume |",
         "|---|---|---|---|---|---|",
     ]
     for i, fold in enumerate(folds):
-        for who in ("Hájek-MoE", "mean of students", "LightGBM", "Hájek-MoE, recalibrated online"):
-            if who in fold["contestants"]:
-                s = fold["contestants"][who]
-                values = " | ".join(f"{s[metric]:.4f}" for metric in JUDGED.values())
-                lines.append(f"| {i + 1} | {', '.join(fold['test_days'])} | {who} | {values} |")
+        for who in (HAJEK_MOE, MEAN, LIGHTGBM, ONLINE):
+            if who in fold.scores:
+                values = " | ".join(f"{fold.scores[who].value(metric):.4f}" for metric in JUDGED.values())
+                lines.append(f"| {i + 1} | {', '.join(fold.test_days)} | {who} | {values} |")
     return lines

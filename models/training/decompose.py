@@ -20,20 +20,33 @@ from torch import Tensor, nn
 
 from models.features.book_features import TASKS
 from models.training import store
+from models.training.layer_groups import Bounds
+from models.training.metrics import ByAxis
 from models.training.states import Shards
-from models.training.train_config import OfddConfig
+from models.training.train_config import OfddConfig, StudentConfig
 from models.training.whiten import Whitener, groups_of
 
 _GROUP_COMPONENTS = 64
 _BATCH = 1024
 
 
-class Strengths(msgspec.Struct, frozen=True):
-    """λ of the three axes."""
+class Windows(msgspec.Struct, frozen=True):
+    """What the projections are learnt from.
 
-    task: float
-    data: float
-    layer: float
+    Attributes
+    ----------
+    states : ndarray (windows, groups, components)
+        Whitened means of the layer groups.
+    target : ndarray (windows, 3)
+        Standardised.
+    regime : ndarray (windows,)
+        In 0 … regimes - 1.
+
+    """
+
+    states: NDArray[np.float32]
+    target: NDArray[np.float32]
+    regime: NDArray[np.int64]
 
 
 class Cells(msgspec.Struct, frozen=True):
@@ -46,7 +59,7 @@ class Cells(msgspec.Struct, frozen=True):
     projection : Tensor (groups, tasks, regimes, components, k)
     readout, offset : Tensor (groups, tasks, regimes, k), (groups, tasks, regimes)
     mean, deviation : Tensor (students, k)
-    overlap : dict
+    overlap : ByAxis
         Mean squared overlap that is left along each axis.
 
     """
@@ -57,7 +70,7 @@ class Cells(msgspec.Struct, frozen=True):
     offset: Tensor
     mean: Tensor
     deviation: Tensor
-    overlap: dict[str, float]
+    overlap: ByAxis
 
     def feature(self, rows: Tensor) -> Tensor:
         """Cell features (rows, students, k), standardised."""
@@ -71,7 +84,7 @@ class Cells(msgspec.Struct, frozen=True):
         return torch.einsum("ngd,gtrdk->ngtrk", torch.from_numpy(self.states[rows.numpy()]), self.projection)
 
 
-def group_states(shards: Shards, bounds: list[tuple[int, int]], path: Path) -> NDArray[np.float32]:
+def group_states(shards: Shards, bounds: Bounds, path: Path) -> NDArray[np.float32]:
     """Whitened group means of all windows, (windows, groups, components), on disk and mapped."""
     if not path.exists():
         view = groups_of(bounds)
@@ -86,45 +99,35 @@ def group_states(shards: Shards, bounds: list[tuple[int, int]], path: Path) -> N
     return mapped
 
 
-def fit(
-    states: NDArray[np.float32],
-    target: NDArray[np.float32],
-    regime: NDArray[np.int64],
-    regimes: int,
-    outside_weight: float,
-    strengths: Strengths,
-    config: OfddConfig,
-) -> Cells:
+def fit(seen: Windows, students: StudentConfig, strengths: ByAxis, config: OfddConfig) -> Cells:
     """Learn the projections.
 
     Parameters
     ----------
-    states : ndarray (windows, groups, components)
-    target : ndarray (windows, 3)
-        Standardised.
-    regime : ndarray (windows,)
-        In 0 … regimes - 1.
-    regimes : int
-    outside_weight : float
-    strengths : Strengths
+    seen : Windows
+    students : StudentConfig
+        Regimes, and the weight of windows outside a cell's regime.
+    strengths : ByAxis
+        λ.
     config : OfddConfig
 
     """
+    states, regimes = seen.states, students.regimes
     windows, groups, width = states.shape
     generator = torch.Generator().manual_seed(config.seed)
-    y, r = torch.from_numpy(target), torch.from_numpy(regime)
+    y, r = torch.from_numpy(seen.target), torch.from_numpy(seen.regime)
     shape, k = (groups, len(TASKS), regimes), config.components
     projection = nn.Parameter(torch.randn(*shape, width, k, generator=generator) / width**0.5)
     readout, offset = nn.Parameter(torch.zeros(*shape, k)), nn.Parameter(torch.zeros(shape))
     optimiser = torch.optim.AdamW([projection, readout, offset], lr=config.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps, 0.03 * config.learning_rate)
-    overlap: dict[str, float] = {}
+    overlap = ByAxis(0.0, 0.0, 0.0)
     for _ in range(config.steps):
         rows = torch.randint(0, windows, (min(_BATCH, windows),), generator=generator)
         h = torch.from_numpy(states[rows.numpy()])
         z = torch.einsum("ngd,gtrdk->ngtrk", h, projection)
         answer = (z * readout).sum(-1) + offset
-        weight = torch.where(r[rows, None] == torch.arange(regimes), 1.0, outside_weight)
+        weight = torch.where(r[rows, None] == torch.arange(regimes), 1.0, students.outside_weight)
         weight = weight / weight.sum(0)
         error = (answer - y[rows][:, None, :, None]) ** 2
         penalties = _penalties(projection, z)
@@ -135,7 +138,7 @@ def fit(
         loss.backward()
         optimiser.step()
         schedule.step()
-        overlap = {axis: float(penalty.detach()) for axis, penalty in penalties.items()}
+        overlap = ByAxis(**{axis: float(penalty.detach()) for axis, penalty in penalties.items()})
     parameters = projection.detach(), readout.detach(), offset.detach()
     blank = Cells(states, *parameters, torch.zeros(()), torch.ones(()), overlap)
     mean, deviation = _moments(blank)

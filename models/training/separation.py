@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features.book_features import TASKS
+from models.training.metrics import Separation
 
 _ROWS = 2000
 _POINTS = 60
 
 
-def separation(z: NDArray[np.float64], regimes: int, members: int) -> dict[str, float]:
+def separation(z: NDArray[np.float64], regimes: int, members: int) -> Separation:
     """Silhouette of the students' clusters and linear CKA between students.
 
     Parameters
@@ -23,7 +24,7 @@ def separation(z: NDArray[np.float64], regimes: int, members: int) -> dict[str, 
 
     Returns
     -------
-    dict
+    Separation
         silhouette: mean over points, the clusters being the students (Rousseeuw 1987); cka: mean over
         pairs of students (Kornblith 2019), also over pairs that differ in one axis alone.
 
@@ -36,14 +37,12 @@ def separation(z: NDArray[np.float64], regimes: int, members: int) -> dict[str, 
     few = z[:: max(1, len(z) // _POINTS)] / scale
     points = few.transpose(1, 0, 2).reshape(-1, z.shape[2])
     labels = np.repeat(np.arange(students), len(few))
-    result = {"silhouette": float(silhouette_score(points, labels)) if students > 1 else 0.0}
+    silhouette = float(silhouette_score(points, labels)) if students > 1 else 0.0
     cka = _cka(z)
     axes = np.indices((len(TASKS), regimes, members)).reshape(3, -1)
     differs = axes[:, :, None] != axes[:, None, :]
-    result["cka"] = _mean(cka[~np.eye(students, dtype=bool)])
-    for axis, name in enumerate(("task", "data", "layer")):
-        result[f"cka_{name}"] = _mean(cka[differs[axis] & (differs.sum(0) == 1)])
-    return result
+    one_axis = [_mean(cka[differs[axis] & (differs.sum(0) == 1)]) for axis in range(3)]
+    return Separation(silhouette, _mean(cka[~np.eye(students, dtype=bool)]), *one_axis)
 
 
 def _cka(z: NDArray[np.float64]) -> NDArray[np.float64]:

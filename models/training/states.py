@@ -14,7 +14,8 @@ from models.errors import ModelError
 from models.features.scaler import Scaler
 from models.features.splits import Part
 from models.training import store, windows
-from models.training.teacher import Report, forecast
+from models.training.context import Report
+from models.training.teacher import forecast
 from models.training.train_config import TeacherConfig
 
 _SHARD = 1024
@@ -58,7 +59,7 @@ class Shards:
     def __iter__(self) -> Iterator[Shard]:
         for file in self.files:
             arrays = store.read_arrays(file)
-            yield Shard(**{name: arrays[name] for name in Shard.__struct_fields__})
+            yield Shard(**{name: arrays[name] for name in Shard.__struct_fields__})  # type: ignore[arg-type]
 
     def small(self) -> Shard:
         """All windows without inputs and states."""
@@ -72,26 +73,40 @@ class Shards:
         return Shard(**joined, inputs=none, states=none[:, :, None])  # type: ignore[arg-type]
 
 
+class Extraction(msgspec.Struct, frozen=True):
+    """What is to be run through the teacher, and where it is kept.
+
+    Attributes
+    ----------
+    parts : sequence of Part
+    budget : int
+        Windows, spread evenly over the parts; 0 takes all.
+    keep_states : bool
+        Keep inputs and states besides the forecasts.
+    folder : Path
+
+    """
+
+    parts: Sequence[Part]
+    budget: int
+    keep_states: bool
+    folder: Path
+
+
 def extract(
-    model: Callable[[], nn.Module],
-    config: TeacherConfig,
-    parts: Sequence[Part],
-    scaler: Scaler,
-    budget: int,
-    keep_states: bool,
-    folder: Path,
-    report: Report,
+    model: Callable[[], nn.Module], config: TeacherConfig, scaler: Scaler, extraction: Extraction, report: Report
 ) -> Shards:
-    """Run windows, spread evenly over the parts, through the teacher.
+    """Run windows through the teacher.
 
     Shards that are there are left as they are, so a killed extraction goes on; `model` is called only
     if one is missing. One day and one shard are in memory at a time.
     """
+    parts, folder, keep_states = extraction.parts, extraction.folder, extraction.keep_states
     listing = folder / "shards.json"
     if listing.exists():
-        return Shards([folder / name for name in store.read_json(listing)])
+        return Shards([folder / name for name in store.read_json(listing, list[str])])
     available = windows.counts(parts, config.window)
-    wanted = windows.shares(available, budget)
+    wanted = windows.shares(available, extraction.budget)
     names: list[str] = []
     teacher: nn.Module | None = None
     total, done = sum(map(min, wanted, available)), 0
@@ -109,7 +124,7 @@ def extract(
                 continue
             teacher = teacher if teacher is not None else model()
             x = day.windows(rows, config.window)
-            answers, states = forecast(teacher, x, [day.instrument] * len(rows), keep_states, config)
+            answers, states = forecast(teacher, x, [day.instrument] * len(rows), config, states=keep_states)
             last = x[:, -config.patch :].reshape(len(x), -1) if keep_states else np.zeros((len(x), 0))
             store.write_arrays(
                 folder / name,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERSION = 1
 
 
-def key(*parts: Any) -> str:
+def key(*parts: object) -> str:
     """Identity of a stage's inputs, 16 hex digits."""
     return hashlib.sha256(msgspec.json.encode([_VERSION, *parts], order="deterministic")).hexdigest()[:16]
 
@@ -58,12 +57,21 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, SafetensorError) and any(f"os error {code}" in str(error) for code in _FULL)
 
 
-def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write arrays as safetensors; `read_arrays` gives them back."""
     with beside(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read arrays by their names.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged.
+
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -72,20 +80,29 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ModelError(f"{path}: cannot be read ({error}); delete it and run the command again") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a struct or plain values as JSON."""
     with beside(path) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json[T](path: Path, kind: type[T]) -> T:
+    """Read JSON of a type.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or of another type.
+
+    """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); delete it and run the command again") from error
 
 
-def cached(path: Path, make: Callable[[], Any]) -> Any:
+def cached[T](path: Path, kind: type[T], make: Callable[[], T]) -> T:
     """A JSON result: read if it is there, else made and kept."""
     if not path.exists():
         write_json(path, make())
-    return read_json(path)
+    return read_json(path, kind)

