@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from engine.backtest import Plan, run_day
 from engine.cli import main
 from engine.config import SHIPPED, Config, ConfigError, ModelConfig, MonitorConfig, QueueConfig
-from engine.live import drill, lineup
+from engine.live import drill, lineup, model_commands
 from engine.live.checklist import check_artifact
 from engine.live.drill_try import KEY, SECRET
 from engine.live.journal import Line, read, verify
@@ -421,6 +421,7 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
     new = variant(tmp_path / "new", quick)
     monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
+    monkeypatch.setattr(model_commands, "_ANSWER_S", HUNG_S)
 
     async def work() -> None:
         t = PatientTry(tmp_path / "try", 7, quick, old.hash, Config())
