@@ -35,11 +35,11 @@ S = 10**9
 STEP = S // 10
 ASKS: list[Level] = [(ASK, 100_002, 50), (ASK, 100_003, 50)]
 BIDS: list[Level] = [(BID, 100_000, 50), (BID, 99_999, 50)]
-SHORT = MakerConfig(
+CONFIG = MakerConfig(
     LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [(0, 10**15)], CONTRACT.mark_value,
     CONTRACT.turnover,
 )  # fmt: skip
-"""One session that lasts."""
+"""The defaults, and one session that lasts."""
 
 
 class StepClock(ReplayedClock):
@@ -68,8 +68,8 @@ class Market:
         self.orders: dict[str, tuple[int, int]] = {}
         """Side and price of every order that the venue was sent."""
         self.cancelled: list[str] = []
-        guard = msgspec.structs.replace(changes.pop("guard", SHORT.guard), data=data)
-        config = msgspec.structs.replace(SHORT, guard=guard, **changes)
+        guard = msgspec.structs.replace(changes.pop("guard", CONFIG.guard), data=data)
+        config = msgspec.structs.replace(CONFIG, guard=guard, **changes)
         instrument, keys, trades = Instrument(CONTRACT, 50), count(), count()
         spec = predictor.manifest.spec if predictor is not None else FeatureSpec()
         stream = FeatureStream(instrument, msgspec.structs.replace(spec, warm_up_s=0.0))

@@ -25,6 +25,7 @@ from engine.cli.main import main
 from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET
+from engine.live.deployment import changes
 from engine.live.deployment import deployment as lineup
 from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
 from engine.live.records.journal import Line, read, verify
@@ -428,6 +429,7 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
     new = variant(tmp_path / "new", quick)
     monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
+    monkeypatch.setattr(changes, "_ANSWER_S", HUNG_S)
 
     async def work() -> None:
         t = PatientTry(tmp_path / "try", 7, quick, old.hash, Config())
