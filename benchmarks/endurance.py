@@ -37,18 +37,20 @@ def main(hours: float = 8.0) -> None:
         journal = Path(scratch) / "journal.jsonl"
         episode = replay_day(catalog, day, plan, 0.0, journal, note)
         size = journal.stat().st_size
-    actions = sum(episode.tape.actions)
-    tape = episode.tape.ts_ns.nbytes + episode.tape.columns.nbytes + episode.tape.forecasts.nbytes
+    actions = sum(episode.recorder.actions)
+    recorder = episode.recorder.ts_ns.nbytes + episode.recorder.columns.nbytes + episode.recorder.forecasts.nbytes
     half = [resident for share, resident in marks if share >= 0.5]
     grown = (half[-1] - half[0]) / 1e6
-    print(f"{hours:g} hours of a simulated market in {episode.wall_s:.0f} s: {len(episode.tape.ts_ns):,} book updates")
-    print(f"{actions:,} order actions, {len(episode.tape.fills):,} fills, journal {size / 1e6:,.0f} MB")
+    print(
+        f"{hours:g} hours of a simulated market in {episode.wall_s:.0f} s: {len(episode.recorder.ts_ns):,} book updates"
+    )
+    print(f"{actions:,} order actions, {len(episode.recorder.fills):,} fills, journal {size / 1e6:,.0f} MB")
     print("resident MB by share of the day: " + ", ".join(f"{share:.2f} {mb / 1e6:.0f}" for share, mb in marks[::3]))
     print(
         f"in the second half {grown:.0f} MB, {grown / (actions / 2) * 1e5:.1f} MB per 100k order actions "
-        f"(of that the tape, kept for the report: {tape / 2e6 / (actions / 2) * 1e5:.1f})"
+        f"(of that the recorder, kept for the report: {recorder / 2e6 / (actions / 2) * 1e5:.1f})"
     )
-    times = episode.tape.decision_ns / 1e3
+    times = episode.recorder.decision_ns / 1e3
     eighth = len(times) // 8
     for name, part in (("first", times[:eighth]), ("last", times[-eighth:])):
         p50, p99 = np.quantile(part, [0.5, 0.99])

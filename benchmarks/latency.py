@@ -41,7 +41,7 @@ def main(seconds: float = 900.0) -> None:
     features.vector = predictor.features[0]
     quoting = config.strategy
     decider = Decider(quoting.ladder, quoting.differ, config.limits, config.guard.model, CmmQuoter(quoting.cmm, 0.0))
-    orders, empty, tape = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), RunRecorder()
+    orders, empty, recorder = WorkingOrders(), _empty_graph(len(predictor.manifest.spec.names)), RunRecorder()
     changes = np.zeros((64, 3), np.int64)
     samples: list[list[int]] = []
     clock, key = time.perf_counter_ns, 0
@@ -88,11 +88,11 @@ def main(seconds: float = 900.0) -> None:
                 orders.gone(books[action.side][action.order].key)
             else:
                 orders.resized(books[action.side][action.order].key, action.size)
-        tape.on_actions(event.ts_recv, actions)
+        recorder.on_actions(event.ts_recv, actions)
     gc.enable()
     times = np.array(samples[_WARM_UP:]) / 1e3
     print(
-        f"decision latency, µs, {len(times):,} book updates, {sum(tape.actions) / len(samples):.2f} order actions an update"
+        f"decision latency, µs, {len(times):,} book updates, {sum(recorder.actions) / len(samples):.2f} order actions an update"
     )
     print(f"{'step':<24}{'p50':>9}{'p99':>9}{'p99.9':>9}")
     for name, column in zip(_STEPS, times.T, strict=True):

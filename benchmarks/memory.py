@@ -31,7 +31,7 @@ def _measure(seconds: float, out: Connection) -> None:
     with simulated_day(seconds) as (catalog, day):
         imported = _peak_mb()
         episode = run_day(catalog, day, Plan(Config(), "cmm", SHIPPED, None))
-        out.send((day.book_updates, sum(episode.tape.actions), imported, _peak_mb()))
+        out.send((day.book_updates, sum(episode.recorder.actions), imported, _peak_mb()))
 
 
 def _peak_mb() -> float:

@@ -75,10 +75,10 @@ def main(seconds: float = 900.0) -> None:
                     rates[queue].append(_rate(last[queue]))
             for queue in _QUEUES:
                 ratio = median(a / b for a, b in zip(rates[queue], rates["nautilus"], strict=True))
-                rate, tape = median(rates[queue]), last[queue].tape
+                rate, recorder = median(rates[queue]), last[queue].recorder
                 print(
                     f"{f'{quoter}, {queue}':<24}{rate:>12,.0f}{rate / base:>11.2f}{ratio:>13.2f}"
-                    f"{sum(tape.actions):>10,}{len(tape.fills):>8,}"
+                    f"{sum(recorder.actions):>10,}{len(recorder.fills):>8,}"
                 )
 
 

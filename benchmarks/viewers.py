@@ -70,7 +70,7 @@ def _turn(catalog: Catalog, day: Day, folder: Path, viewers: int, slow: bool) ->
         if monitor is not None:
             monitor.terminate()
             monitor.wait()
-    return episode.tape.decision_ns, sum(viewer.bytes for viewer in watching)
+    return episode.recorder.decision_ns, sum(viewer.bytes for viewer in watching)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def traded(sim: tuple[Catalog, Day]) -> Episode:
 def test_cmm_trades_and_its_pnl_is_explained(traded: Episode) -> None:
     traded.check_identity()
     b = traded.breakdown
-    assert len(traded.tape.fills) > 10
+    assert len(traded.recorder.fills) > 10
     assert b.net == pytest.approx(b.spread_capture + b.drift - b.fees + b.rebates, abs=0.5)
     assert traded.equity[-1] == pytest.approx(b.net, abs=0.5)  # two ways to the same money
     assert traded.counts["book_updates"] > 5_000
@@ -59,9 +59,9 @@ def test_cmm_trades_and_its_pnl_is_explained(traded: Episode) -> None:
 
 def test_the_same_run_gives_the_same_fills(sim: tuple[Catalog, Day], traded: Episode) -> None:
     again = run_day(*sim, Plan(CONFIG, "cmm", SHIPPED, None))
-    assert again.tape.fills_sha256() == traded.tape.fills_sha256()
-    assert again.tape.actions == traded.tape.actions
-    np.testing.assert_array_equal(again.tape.forecasts, traded.tape.forecasts)
+    assert again.recorder.fills_sha256() == traded.recorder.fills_sha256()
+    assert again.recorder.actions == traded.recorder.actions
+    np.testing.assert_array_equal(again.recorder.forecasts, traded.recorder.forecasts)
 
 
 def test_chunks_change_nothing(
@@ -74,7 +74,7 @@ def test_chunks_change_nothing(
     import_events(split, simulate(5, 480.0, day.start_ns), "sim", "simulator", [], Counter(), lambda *_: None)
     again = run_day(split, split.day(day.instrument, day.date), Plan(CONFIG, "cmm", SHIPPED, None))
     assert len(list(split.chunks(day))) > 4
-    assert again.tape.fills_sha256() == traded.tape.fills_sha256()
+    assert again.recorder.fills_sha256() == traded.recorder.fills_sha256()
 
 
 @pytest.mark.parametrize("quoter", ["foic", "liic", "ltiic", "as", "glft"])
@@ -82,9 +82,9 @@ def test_baselines_trade_within_limits(sim: tuple[Catalog, Day], quoter: str) ->
     config = msgspec.structs.replace(CONFIG, limits=LimitsConfig(max_position_lots=4))
     episode = run_day(*sim, Plan(config, quoter, None, (0.9, 0.6)))  # type: ignore[arg-type]
     episode.check_identity()
-    assert sum(episode.tape.actions) > 0
+    assert sum(episode.recorder.actions) > 0
     assert (metric("max_position_lots", episode) or 0) <= 4
-    assert np.abs(episode.tape.columns[:, 2]).max() <= 4
+    assert np.abs(episode.recorder.columns[:, 2]).max() <= 4
 
 
 class BoomError(Exception):
@@ -145,7 +145,7 @@ def test_a_forecast_that_is_not_finite_pulls_the_quotes(
     monkeypatch.setattr(BookFeatures, "sigma_ticks", property(lambda self: 3.0))
     episode = run_day(*sim, Plan(CONFIG, "cmm", SHIPPED, None))
     assert episode.counts["model_not_finite"] > 0
-    assert np.isnan(episode.tape.forecasts[:, 0]).any()
+    assert np.isnan(episode.recorder.forecasts[:, 0]).any()
 
 
 # ── episodes, fees, metrics with known answers ────────────────────────────────────────────────
@@ -154,12 +154,12 @@ CONTRACT = ContractTable().by_id("QR.SIM")  # 10 a tick and lot
 
 
 def hand_made(fills: list[Fill], mids: list[float], net: float) -> Episode:
-    tape = RunRecorder()
+    recorder = RunRecorder()
     for i, mid in enumerate(mids):
         market = Market(round(mid - 0.5), round(mid + 0.5), 1.0, 5.0, 0.0, 1)
-        tape.on_update(i * 10**9, market, 0, None, Ladder(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))
-    tape.fills = fills
-    return Episode(dt.date(2020, 1, 1), CONTRACT, tape, net, {"book_updates": len(mids)}, 1.0)
+        recorder.on_update(i * 10**9, market, 0, None, Ladder(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))
+    recorder.fills = fills
+    return Episode(dt.date(2020, 1, 1), CONTRACT, recorder, net, {"book_updates": len(mids)}, 1.0)
 
 
 def test_identity_and_metrics_of_a_hand_made_episode() -> None:

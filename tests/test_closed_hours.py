@@ -36,11 +36,11 @@ def ns(*when: int) -> int:
 
 
 def episode(times: list[int], mids: list[float], fills: list[Fill]) -> Episode:
-    tape = RunRecorder()
+    recorder = RunRecorder()
     for ts, mid in zip(times, mids, strict=True):
-        tape.on_update(ts, Market(int(mid) - 1, int(mid) + 1, 1.0, 1.0, 0.0, 1), 0, None, None)
-    tape.fills += fills
-    return Episode(dt.date(2021, 1, 4), ContractTable().by_id("IF2101.CFFEX"), tape, 0.0, {}, 0.0)
+        recorder.on_update(ts, Market(int(mid) - 1, int(mid) + 1, 1.0, 1.0, 0.0, 1), 0, None, None)
+    recorder.fills += fills
+    return Episode(dt.date(2021, 1, 4), ContractTable().by_id("IF2101.CFFEX"), recorder, 0.0, {}, 0.0)
 
 
 NOON, HALF = ns(2021, 1, 4, 3, 29), ns(2021, 1, 4, 5, 1)  # a minute before the break and after it
@@ -70,10 +70,10 @@ def test_a_sharpe_of_rounding_residue_is_undefined() -> None:
 
 
 def test_prices_beyond_32_bits_of_ticks_stand_on_the_tape() -> None:
-    tape = RunRecorder()
-    tape.on_update(1, Market(1 << 33, (1 << 33) + 2, 1.0, 1.0, 0.0, 1), 0, None, None)
-    assert tape.mids.tolist() == [float((1 << 33) + 1)]
-    assert tape.columns.dtype == np.int64
+    recorder = RunRecorder()
+    recorder.on_update(1, Market(1 << 33, (1 << 33) + 2, 1.0, 1.0, 0.0, 1), 0, None, None)
+    assert recorder.mids.tolist() == [float((1 << 33) + 1)]
+    assert recorder.columns.dtype == np.int64
 
 
 # ── NautilusTrader issue 5054: commands delayed over a midnight without data ──────────────────

@@ -26,8 +26,8 @@ from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET
 from engine.live.deployment import changes
-from engine.live.deployment import deployment as lineup
-from engine.live.deployment.deployment import Answer, Lineup, Member, Request, Trial
+from engine.live.deployment import deployment as deployments
+from engine.live.deployment.deployment import Answer, Deployment, ModelReference, Request, Trial
 from engine.live.records.journal import Line, read, verify
 from engine.live.trading.checklist import check_artifact
 from engine.live.trading.paper_run import replay_day
@@ -48,7 +48,7 @@ S = 10**9
 
 def variant(
     folder: Path, source: Path = SHIPPED, flipped: bool = False, narrow: bool = False, seen: str = ""
-) -> Member:
+) -> ModelReference:
     """A sound artifact of another hash: the same forecasts, or mid changes of the wrong sign; or of narrow range."""
     shutil.copytree(source, folder)
     manifest = artifact.read(folder)
@@ -70,7 +70,7 @@ def variant(
         golden=msgspec.structs.replace(manifest.golden, output=output.tolist()),
     )  # fmt: skip
     (folder / artifact.MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    return lineup.member(folder)
+    return deployments.member(folder)
 
 
 def artifact_of(journal: Path) -> str:
@@ -133,13 +133,13 @@ def test_features_outside_their_range_are_named_worst_first() -> None:
     assert found.drifted(0.5) == []
 
 
-# ── the line-up ───────────────────────────────────────────────────────────────────────────────
+# ── the deployment ───────────────────────────────────────────────────────────────────────────────
 
-TRADES, OTHER = Member(str(SHIPPED), artifact.read(SHIPPED).hash), Member("/nowhere", "f" * 16)
+TRADES, OTHER = ModelReference(str(SHIPPED), artifact.read(SHIPPED).hash), ModelReference("/nowhere", "f" * 16)
 
 
 def trial(
-    z: float | None, outcomes: int = 1000, failed: int = 0, shadow: Member = OTHER, in_sample: bool = False
+    z: float | None, outcomes: int = 1000, failed: int = 0, shadow: ModelReference = OTHER, in_sample: bool = False
 ) -> Trial:
     mid = Comparison(outcomes=outcomes, blocks=100, z=z)
     return Trial(
@@ -152,7 +152,7 @@ def trial(
     ("known", "says"),
     [
         (None, "nothing is known of it yet"),
-        (trial(0.0, shadow=Member("/other", "e" * 16)), "nothing is known of it yet"),
+        (trial(0.0, shadow=ModelReference("/other", "e" * 16)), "nothing is known of it yet"),
         (trial(-5.0, outcomes=299), "299 forecasts were held against what happened, 300 are needed"),
         (trial(None), "held against what happened"),
         (trial(1.5), r"worse than what trades \(by 1\.5 standard errors\)"),
@@ -162,37 +162,39 @@ def trial(
     ],
 )
 def test_a_promotion_needs_reasons(known: Trial | None, says: str) -> None:
-    current = Lineup(configured=TRADES.hash, trading=TRADES, shadow=OTHER)
+    current = Deployment(configured=TRADES.hash, trading=TRADES, shadow=OTHER)
     with pytest.raises((ConfigError, ModelError), match=says):
-        lineup.changed(current, Request("1", "promote", None, False, ""), known)
+        deployments.changed(current, Request("1", "promote", None, False, ""), known)
 
 
 def test_promotion_and_rollback_change_roles(tmp_path: Path) -> None:
     new = variant(tmp_path / "new")
-    current = Lineup(configured=TRADES.hash, trading=TRADES)
+    current = Deployment(configured=TRADES.hash, trading=TRADES)
     for action in ("drop", "promote", "rollback"):
         with pytest.raises(ConfigError, match=r"nothing was promoted|no artifact runs in the shadow"):
-            lineup.changed(current, Request("1", action, None, True, ""), None)  # type: ignore[arg-type]
+            deployments.changed(current, Request("1", action, None, True, ""), None)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the artifact that trades"):
-        lineup.changed(current, Request("1", "shadow", TRADES, False, ""), None)
-    beside = lineup.changed(current, Request("1", "shadow", new, False, "newer days"), None)
+        deployments.changed(current, Request("1", "shadow", TRADES, False, ""), None)
+    beside = deployments.changed(current, Request("1", "shadow", new, False, "newer days"), None)
     assert (beside.trading, beside.shadow, beside.previous) == (TRADES, new, None)
-    after = lineup.changed(beside, Request("2", "promote", None, False, ""), trial(-3.0, shadow=new))
+    after = deployments.changed(beside, Request("2", "promote", None, False, ""), trial(-3.0, shadow=new))
     assert (after.trading, after.shadow, after.previous) == (new, TRADES, TRADES)
-    back = lineup.changed(after, Request("3", "rollback", None, True, "slow"), None)
+    back = deployments.changed(after, Request("3", "rollback", None, True, "slow"), None)
     assert (back.trading, back.shadow, back.previous) == (TRADES, new, None)
     assert [(c.action, c.member.hash, c.because) for c in back.history] == [
         ("shadow", new.hash, "newer days"), ("promote", new.hash, ""), ("rollback", TRADES.hash, "slow"),
     ]  # fmt: skip
-    dropped = lineup.changed(back, Request("4", "drop", None, False, ""), None)
+    dropped = deployments.changed(back, Request("4", "drop", None, False, ""), None)
     assert dropped.shadow is None
 
 
 def test_an_artifact_of_other_features_cannot_run_beside(tmp_path: Path) -> None:
     drill.quick_artifact(tmp_path / "quick")
-    other = lineup.member(tmp_path / "quick")
+    other = deployments.member(tmp_path / "quick")
     with pytest.raises(ConfigError, match="features are computed differently"):
-        lineup.changed(Lineup(configured=TRADES.hash, trading=TRADES), Request("1", "shadow", other, False, ""), None)
+        deployments.changed(
+            Deployment(configured=TRADES.hash, trading=TRADES), Request("1", "shadow", other, False, ""), None
+        )
 
 
 def test_a_promotion_holds_over_restarts_until_the_configuration_names_another(tmp_path: Path) -> None:
@@ -200,11 +202,11 @@ def test_a_promotion_holds_over_restarts_until_the_configuration_names_another(t
     plan = Plan(Config(), "cmm", SHIPPED, None)
     state = tmp_path / "state"
     state.mkdir()
-    chosen, found = lineup.begin(state, plan, TRADES.hash)
+    chosen, found = deployments.begin(state, plan, TRADES.hash)
     assert found is not None
     assert (chosen, found.trading) == (plan, TRADES)
-    lineup.write_lineup(state, msgspec.structs.replace(found, trading=new, previous=TRADES))
-    chosen, found = lineup.begin(state, plan, TRADES.hash)
+    deployments.write_deployment(state, msgspec.structs.replace(found, trading=new, previous=TRADES))
+    chosen, found = deployments.begin(state, plan, TRADES.hash)
     assert found is not None
     assert (chosen.artifact, found.trading) == (Path(new.path), new)
     config = Config()
@@ -213,24 +215,24 @@ def test_a_promotion_holds_over_restarts_until_the_configuration_names_another(t
     assert items[0].holds
     assert f"promoted in the place of {TRADES.hash}" in items[0].text
     assert not check_artifact(config, Path(newest.path), dt.date(2026, 1, 1), found)[0].holds  # it has changed there
-    chosen, found = lineup.begin(state, msgspec.structs.replace(plan, artifact=Path(newest.path)), newest.hash)
+    chosen, found = deployments.begin(state, msgspec.structs.replace(plan, artifact=Path(newest.path)), newest.hash)
     assert found is not None
     assert (chosen.artifact, found.trading, found.previous) == (Path(newest.path), newest, None)
-    (state / lineup.LINEUP).write_text("{")
+    (state / deployments.DEPLOYMENT).write_text("{")
     with pytest.raises(ConfigError, match=r"models\.json: cannot be read .*; move it away"):
-        lineup.begin(state, plan, TRADES.hash)
+        deployments.begin(state, plan, TRADES.hash)
 
 
 def test_two_people_do_not_ask_at_once(tmp_path: Path) -> None:
     first, second = (Request(one, "drop", None, False, "") for one in ("1", "2"))
-    lineup.ask(tmp_path, first)
+    deployments.ask(tmp_path, first)
     with pytest.raises(ConfigError, match="somebody else asks for a change"):
-        lineup.ask(tmp_path, second)
-    lineup.withdraw(tmp_path, second)
-    assert lineup.take_request(tmp_path) == first
-    assert lineup.take_request(tmp_path) is None
-    lineup.ask(tmp_path, second)
-    lineup.withdraw(tmp_path, second)
+        deployments.ask(tmp_path, second)
+    deployments.withdraw(tmp_path, second)
+    assert deployments.take_request(tmp_path) == first
+    assert deployments.take_request(tmp_path) is None
+    deployments.ask(tmp_path, second)
+    deployments.withdraw(tmp_path, second)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,11 +249,11 @@ class Asks:
     def __call__(self, _: dt.date, share: float) -> None:
         if self._left and share > self._left[0][0]:
             request = self._left.pop(0)[1]
-            lineup.ask(self._folder, request)
+            deployments.ask(self._folder, request)
             self._still.until = lambda: self._is_answered(request)
 
     def _is_answered(self, request: Request) -> bool:
-        found = lineup.answered(self._folder, request.id)
+        found = deployments.answered(self._folder, request.id)
         if found is not None:
             self.answers.append(found)
         return found is not None
@@ -276,18 +278,20 @@ def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path, m
         (0.6, Request("2", "promote", None, True, "a test")),
     )
     here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
-    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
-    assert here.tape.actions == there.tape.actions
-    assert here.tape.fills == there.tape.fills
-    assert lineup.answered(folder, "2") == Answer("2", True, f"{new.hash} trades, {TRADES.hash} runs in its shadow")
-    left = lineup.read_lineup(folder)
+    np.testing.assert_array_equal(here.recorder.forecasts, there.recorder.forecasts)
+    assert here.recorder.actions == there.recorder.actions
+    assert here.recorder.fills == there.recorder.fills
+    assert deployments.answered(folder, "2") == Answer(
+        "2", True, f"{new.hash} trades, {TRADES.hash} runs in its shadow"
+    )
+    left = deployments.read_deployment(folder)
     assert left is not None
     assert (left.trading, left.previous, left.shadow, left.pid) == (new, TRADES, TRADES, 0)
 
     parts = [folder / "journal.jsonl", folder / "journal-2.jsonl"]
     assert [artifact_of(part) for part in parts] == [TRADES.hash, new.hash]
     lines = [line for part in parts for line in read(part)[1] if line is not None]
-    assert len(lines) == sum(np.isfinite(there.tape.forecasts[:, 0]))  # each decision stands in one of the two
+    assert len(lines) == sum(np.isfinite(there.recorder.forecasts[:, 0]))  # each decision stands in one of the two
     assert all(verify(part).differences == [] for part in parts)
 
     by_time = {(line.ts_ns, line.features_hash): line.forecast for line in lines}
@@ -298,7 +302,7 @@ def test_a_promotion_leaves_no_gap(brief: tuple[Catalog, Day], tmp_path: Path, m
         for row in rows[1:]:
             ts_ns, features, forecast, trading = json.loads(row)
             assert forecast == trading == pytest.approx(by_time[ts_ns, features])
-    known = lineup.last_trial(folder)
+    known = deployments.last_trial(folder)
     assert known is not None
     assert (known.trading, known.shadow, known.failed, known.mid.z or 0.0) == (new, TRADES, 0, 0.0)
     assert known.forecasts == len(next(rows for rows in shadows if TRADES.hash in rows[0].split("shadow")[1])) - 1
@@ -314,9 +318,9 @@ def test_a_bad_model_is_seen_beside_a_good_one_and_raises_alarms_when_it_trades(
     replay_day(
         *sim, plan, 0.0, folder / "j.jsonl", Asks(monkeypatch, folder, (0.1, Request("1", "shadow", bad, False, "")))
     )
-    known = lineup.last_trial(folder)
+    known = deployments.last_trial(folder)
     assert known is not None
-    assert known.mid.outcomes > lineup.LEAST_OUTCOMES
+    assert known.mid.outcomes > deployments.LEAST_OUTCOMES
     assert known.mid.correlation_other is not None and known.mid.correlation is not None
     assert known.mid.correlation < 0.0 < known.mid.correlation_other
     assert known.verdict == "worse"
@@ -335,7 +339,7 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(
     folder, broken = tmp_path / "run", variant(tmp_path / "broken")
     folder.mkdir()
     (Path(broken.path) / artifact.GRAPH).write_bytes(b"no graph")
-    (folder / lineup.REQUEST).write_text(json.dumps({"id": "0", "action": "promote"}))  # of a time before
+    (folder / deployments.REQUEST).write_text(json.dumps({"id": "0", "action": "promote"}))  # of a time before
     plan = Plan(settings(tmp_path), "cmm", SHIPPED, None, QueueConfig(model="power"))
     steps = Asks(
         monkeypatch,
@@ -344,12 +348,12 @@ def test_requests_that_cannot_be_met_leave_the_run_alone(
         (0.5, Request("2", "rollback", None, True, "")),
     )
     here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
-    assert here.tape.actions == run_day(*brief, plan).tape.actions
+    assert here.recorder.actions == run_day(*brief, plan).recorder.actions
     assert [(a.done, a.text.rsplit(": ", 1)[-1]) for a in steps.answers] == [
         (False, "missing or changed since the artifact was written; restore it or train again"),
         (False, "there is nothing to go back to"),
     ]
-    left = lineup.read_lineup(folder)
+    left = deployments.read_deployment(folder)
     assert left is not None
     assert (left.trading, left.shadow, left.history) == (TRADES, None, [])
 
@@ -375,7 +379,7 @@ def test_a_comparison_on_days_of_training_is_none(
         (0.9, Request("2", "promote", None, False, "")),
     )
     replay_day(*request.getfixturevalue(market), plan, 0.0, folder / "journal.jsonl", steps)
-    known, answer = lineup.last_trial(folder), lineup.answered(folder, "2")
+    known, answer = deployments.last_trial(folder), deployments.answered(folder, "2")
     assert known is not None
     assert answer is not None
     assert answer.done == (verdict != "in-sample")
@@ -397,9 +401,9 @@ def test_a_shadow_that_fails_ends_alone(
     monkeypatch.setattr("engine.live.deployment.model_manager.Shadow.forecast", fails)
     steps = Asks(monkeypatch, folder, (0.2, Request("1", "shadow", new, False, "")))
     here = replay_day(*brief, plan, 0.0, folder / "journal.jsonl", steps)
-    assert here.tape.actions == there.tape.actions
+    assert here.recorder.actions == there.recorder.actions
     assert capsys.readouterr().err.count(f"ALARM shadow: QR.SIM: {new.hash} failed: RuntimeError: as asked to") == 1
-    left = lineup.read_lineup(folder)
+    left = deployments.read_deployment(folder)
     assert left is not None
     assert left.shadow == new  # what people asked for stands, for the next start
 
@@ -425,7 +429,7 @@ def decisions(state: Path) -> list[list[Line]]:
 def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As people do it: shadow, look, promote, a crash, roll back; the promotion takes over quotes that stand."""
     quick = tmp_path / "artifact"
-    old = Member(str(quick.resolve()), drill.quick_artifact(quick))
+    old = ModelReference(str(quick.resolve()), drill.quick_artifact(quick))
     new = variant(tmp_path / "new", quick)
     monkeypatch.setenv("CMM_BYBIT_KEY", KEY)
     monkeypatch.setenv("CMM_BYBIT_SECRET", SECRET)
@@ -446,12 +450,12 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
             await t.start()
             assert await t.quoting(), t.tail()
             assert (await models("shadow", new.path))[0] == 0
-            assert await t.until(lambda: (k := lineup.last_trial(state)) is not None and k.forecasts > 20, HUNG_S)
+            assert await t.until(lambda: (k := deployments.last_trial(state)) is not None and k.forecasts > 20, HUNG_S)
             code, text = await models("promote")
             assert (code, "300 are needed" in text) == (2, True)
             code, after = await models("promote", "--anyway", "--reason", "a test")
             assert code == 0, after
-            assert after["lineup"]["trading"]["hash"] == new.hash
+            assert after["deployment"]["trading"]["hash"] == new.hash
             assert await t.until(lambda: len(decisions(state)) == 2 and len(decisions(state)[1]) > 20, HUNG_S)
 
             t.trader.kill()  # type: ignore[union-attr]
@@ -463,13 +467,13 @@ def test_live_a_promotion_survives_kill_and_is_rolled_back(tmp_path: Path, monke
                 t.outputs[-1].read_text().replace("│", " ").split()
             )
             shown = (await models("shadow"))[1]
-            assert (shown["running"], shown["lineup"]["trading"]["hash"]) == (True, new.hash)
+            assert (shown["running"], shown["deployment"]["trading"]["hash"]) == (True, new.hash)
             code, after = await models("rollback", "--reason", "enough")
-            assert (code, after["lineup"]["trading"]["hash"]) == (0, old.hash), after
+            assert (code, after["deployment"]["trading"]["hash"]) == (0, old.hash), after
             t.trader.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
             assert await asyncio.wait_for(t.trader.wait(), HUNG_S) == 0  # type: ignore[union-attr]
             code, after = await models("promote", "--anyway")  # while none trades: for the next start
-            assert (code, after["lineup"]["trading"]["hash"]) == (0, new.hash), after
+            assert (code, after["deployment"]["trading"]["hash"]) == (0, new.hash), after
             assert "at its next start" in after["text"]
         finally:
             await t.close()

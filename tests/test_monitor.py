@@ -142,28 +142,28 @@ def test_what_is_shown_is_what_was_traded(
     watched = replay_day(*brief, plan, 0.0, tmp_path / "journal.jsonl")
     drain()
     listener.close()
-    assert watched.tape.fills == alone.tape.fills
-    assert watched.tape.actions == alone.tape.actions
+    assert watched.recorder.fills == alone.recorder.fills
+    assert watched.recorder.actions == alone.recorder.actions
     assert verify(tmp_path / "journal.jsonl").differences == []
     last = heard[-1]
     seen = [f.seq for f in heard]
     assert seen == sorted(set(seen))  # each once and in order; what a slow listener does not take is not sent again
-    assert (last.phase, last.about.instrument, last.counts["fills"]) == ("stopped", "QR.SIM", len(alone.tape.fills))
+    assert (last.phase, last.about.instrument, last.counts["fills"]) == ("stopped", "QR.SIM", len(alone.recorder.fills))
     pnl = last.pnl
     assert pnl.total == pytest.approx(pnl.captured + pnl.inventory - pnl.fees)
-    assert pnl.total == pytest.approx(alone.venue_net, abs=0.01 * len(alone.tape.fills))
-    assert pnl.fees == pytest.approx(sum(f.commission for f in alone.tape.fills))
+    assert pnl.total == pytest.approx(alone.venue_net, abs=0.01 * len(alone.recorder.fills))
+    assert pnl.fees == pytest.approx(sum(f.commission for f in alone.recorder.fills))
     with_students = [f for f in heard if f.closeness]
     assert with_students
     for one in with_students:
         assert len(one.closeness) == 3
         assert all(0.0 < c <= 1.0 for task in one.closeness for c in task)
         assert len(one.closeness[0]) == len(one.about.students)
-    times = watched.tape.ts_ns
+    times = watched.recorder.ts_ns
     for outcome in [o for f in heard for o in f.outcomes][:50]:  # each was made before it came due, not after
         assert outcome.due_ns - outcome.ts_ns >= 5 * 10**9
         then, due = (int((times <= t).sum()) - 1 for t in (outcome.ts_ns, outcome.due_ns))
-        assert outcome.happened == pytest.approx(watched.tape.mids[due] - watched.tape.mids[then])
+        assert outcome.happened == pytest.approx(watched.recorder.mids[due] - watched.recorder.mids[then])
 
 
 def test_page_and_model_manager_hold_the_same_forecasts_against_the_same_outcomes(
@@ -222,7 +222,7 @@ def test_a_paper_trader_stops_quoting_when_asked(
 
     episode = replay_day(*brief, plan, 0.0, None, ask)
     listener.close()
-    assert episode.tape.halted == ["operator"]
+    assert episode.recorder.halted == ["operator"]
     assert episode.counts["halted_operator"] == 1
     assert not asked[0].exists()
 
@@ -237,7 +237,7 @@ def test_what_goes_wrong_with_frames_ends_them_and_not_the_trading(
     (tmp_path / "sockets" / "1-test.sock").touch()
     monkeypatch.setattr("engine.live.telemetry.Telemetry.frame", broken)
     episode = replay_day(*brief, plan, 0.0, None)
-    assert len(episode.tape.fills) > 10
+    assert len(episode.recorder.fills) > 10
     assert capsys.readouterr().err.count("telemetry has ended: RuntimeError: no frame today") == 1
 
 

@@ -41,15 +41,15 @@ def test_as_fast_as_it_goes_paper_is_the_backtest(brief: tuple[Catalog, Day], tm
     plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model=queue))  # type: ignore[arg-type]
     there = run_day(*brief, plan)
     here = replay_day(*brief, plan, 0.0, tmp_path / "journal.jsonl")
-    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
-    assert here.tape.actions == there.tape.actions
-    assert len(there.tape.fills) > 10
-    assert here.tape.fills == there.tape.fills
-    assert here.venue_net == pytest.approx(there.venue_net, abs=0.01 * (1 + len(there.tape.fills)))
+    np.testing.assert_array_equal(here.recorder.forecasts, there.recorder.forecasts)
+    assert here.recorder.actions == there.recorder.actions
+    assert len(there.recorder.fills) > 10
+    assert here.recorder.fills == there.recorder.fills
+    assert here.venue_net == pytest.approx(there.venue_net, abs=0.01 * (1 + len(there.recorder.fills)))
     here.check_identity()
     verdict = verify(tmp_path / "journal.jsonl")
     assert (verdict.differences, verdict.torn) == ([], False)
-    assert verdict.decisions == sum(np.isfinite(here.tape.forecasts[:, 0]))
+    assert verdict.decisions == sum(np.isfinite(here.recorder.forecasts[:, 0]))
 
 
 def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
@@ -71,10 +71,10 @@ def test_on_a_snapshot_feed_too(tmp_path: Path) -> None:
     day = import_recording(catalog, recording, lambda *_: None, False).days[0]
     plan = Plan(config(), "foic", None, None, QueueConfig(model="pessimistic"))
     there, here = run_day(catalog, day, plan), replay_day(catalog, day, plan, 0.0, None)
-    assert len(there.tape.fills) > 10
+    assert len(there.recorder.fills) > 10
     assert there.counts["limit_bound"] > 0
-    assert here.tape.fills == there.tape.fills
-    assert here.tape.actions == there.tape.actions
+    assert here.recorder.fills == there.recorder.fills
+    assert here.recorder.actions == there.recorder.actions
 
 
 def spoiled(events: Iterable[Event]) -> Iterator[Event]:
@@ -114,19 +114,19 @@ def test_in_bad_market_data_too(tmp_path: Path) -> None:
         assert here.counts[name] == there.counts[name] > 0
     assert there.counts["data_crossed"] > 2 * there.counts["pulled_crossed"]  # flickering: pulled once, and left so
     assert "pulled_not_ready" not in there.counts
-    assert len(there.tape.fills) > 10
-    assert here.tape.fills == there.tape.fills
-    assert here.tape.actions == there.tape.actions
+    assert len(there.recorder.fills) > 10
+    assert here.recorder.fills == there.recorder.fills
+    assert here.recorder.actions == there.recorder.actions
 
 
 def test_against_the_clock_nothing_differs(brief: tuple[Catalog, Day]) -> None:
     """At a hundred times the speed, and however late this machine is: what was sent has arrived before time goes on."""
     plan = Plan(config(), "cmm", SHIPPED, None, QueueConfig(model="pessimistic"))
     there, here = run_day(*brief, plan), replay_day(*brief, plan, 100.0, None)
-    np.testing.assert_array_equal(here.tape.forecasts, there.tape.forecasts)
-    assert len(there.tape.fills) > 10
-    assert here.tape.fills == there.tape.fills
-    assert here.tape.actions == there.tape.actions
+    np.testing.assert_array_equal(here.recorder.forecasts, there.recorder.forecasts)
+    assert len(there.recorder.fills) > 10
+    assert here.recorder.fills == there.recorder.fills
+    assert here.recorder.actions == there.recorder.actions
     here.check_identity()
 
 

@@ -43,7 +43,7 @@ def test_an_if_day_trades_from_import_to_pnl(catalog: Catalog, recordings_folder
     assert len(data) > 28_000
     episode = run_day(catalog, day, Plan(Config(), "cmm", SHIPPED, None))
     episode.check_identity()
-    assert len(episode.tape.fills) > 50
+    assert len(episode.recorder.fills) > 50
 
 
 def test_binance_captures_join_and_trade(catalog: Catalog, recordings_folder: Path) -> None:
@@ -60,7 +60,7 @@ def test_binance_captures_join_and_trade(catalog: Catalog, recordings_folder: Pa
     config = Config()
     episode = run_day(catalog, second, Plan(config, "foic", None, None))
     episode.check_identity()
-    assert len(episode.tape.fills) > 100
+    assert len(episode.recorder.fills) > 100
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,8 @@ def test_golden_fills(sim: tuple[Catalog, Day]) -> None:
     config = msgspec.structs.replace(Config(), venue=venue, strategy=near)
     episode = run_day(*sim, Plan(config, "foic", None, None))
     again = run_day(*sim, Plan(config, "foic", None, None))
-    assert episode.tape.fills_sha256() == again.tape.fills_sha256()
-    assert (len(episode.tape.fills), episode.tape.fills_sha256()[:16]) == GOLDEN
+    assert episode.recorder.fills_sha256() == again.recorder.fills_sha256()
+    assert (len(episode.recorder.fills), episode.recorder.fills_sha256()[:16]) == GOLDEN
 
 
 GOLDEN = (269, "06e6e4dc4d9ec79e")
@@ -307,11 +307,11 @@ def test_an_inverse_contract_earns_coin(tmp_path: Path) -> None:
     day = import_events(catalog, events, "sim", "simulator", [], Counter(), lambda *_: None).days[0]
     near = msgspec.structs.replace(Config().strategy, offset=OffsetConfig(offset_ticks=0.5))
     episode = run_day(catalog, day, Plan(msgspec.structs.replace(Config(), strategy=near), "foic", None, None))
-    assert len(episode.tape.fills) > 20
+    assert len(episode.recorder.fills) > 20
     episode.check_identity()
     assert abs(episode.breakdown.net) < 0.1  # coins, not dollars
     assert episode.breakdown.fees == pytest.approx(
-        sum(1e-4 * 100 * f.lots / (f.price_ticks * 0.5) for f in episode.tape.fills), abs=1e-6
+        sum(1e-4 * 100 * f.lots / (f.price_ticks * 0.5) for f in episode.recorder.fills), abs=1e-6
     )
 
 
@@ -341,8 +341,8 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_calibrate_on_the_simulated_market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def calibrated(minutes: int, phantoms: int) -> dict[str, Any]:
-        few = ("--set", f"calibrate.phantoms={phantoms}", "--set", "calibrate.draws=40")
+    def calibrated(minutes: int, orders: int) -> dict[str, Any]:
+        few = ("--set", f"calibrate.orders={orders}", "--set", "calibrate.draws=40")
         return json.loads(CliRunner().invoke(main, ["calibrate", "--simulated", str(minutes), "--json", *few]).stdout)  # type: ignore[no-any-return]
 
     assert calibrated(5, 500) == calibrated(5, 500)
@@ -384,7 +384,7 @@ def test_an_exact_queue_runs_where_orders_are_named(tmp_path: Path) -> None:
         config = msgspec.structs.replace(Config(), venue=venue, strategy=near)
         episode = run_day(catalog, day, Plan(config, "foic", None, None))
         episode.check_identity()
-        found[model] = len(episode.tape.fills)
+        found[model] = len(episode.recorder.fills)
     assert found["fifo"] > 20
 
 

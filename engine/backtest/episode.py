@@ -32,11 +32,11 @@ class Breakdown(msgspec.Struct, frozen=True):
 
 
 class Episode(msgspec.Struct, dict=True):
-    """What an episode left: tape, the venue's net, counters."""
+    """What an episode left: recorder, the venue's net, counters."""
 
     date: dt.date
     contract: Contract
-    tape: RunRecorder
+    recorder: RunRecorder
     venue_net: float
     counts: dict[str, int]
     wall_s: float
@@ -44,23 +44,23 @@ class Episode(msgspec.Struct, dict=True):
     @cached_property
     def fill_index(self) -> NDArray[np.int64]:
         """RunRecorder index of the book that stood at each fill (fills,)."""
-        times = np.array([fill.ts_ns for fill in self.tape.fills], np.int64)
-        return np.maximum(np.searchsorted(self.tape.ts_ns, times, side="right") - 1, 0)
+        times = np.array([fill.ts_ns for fill in self.recorder.fills], np.int64)
+        return np.maximum(np.searchsorted(self.recorder.ts_ns, times, side="right") - 1, 0)
 
     @cached_property
     def signed_lots(self) -> NDArray[np.int64]:
         """Lots of each fill, positive for buys (fills,)."""
-        return np.array([f.lots if f.side == BID else -f.lots for f in self.tape.fills], np.int64)
+        return np.array([f.lots if f.side == BID else -f.lots for f in self.recorder.fills], np.int64)
 
     @cached_property
     def prices(self) -> NDArray[np.float64]:
         """Price of each fill, ticks (fills,)."""
-        return np.array([fill.price_ticks for fill in self.tape.fills], np.float64)
+        return np.array([fill.price_ticks for fill in self.recorder.fills], np.float64)
 
     @cached_property
     def position(self) -> NDArray[np.int64]:
         """Position after each update and the fills before the next (updates,)."""
-        change = np.zeros(len(self.tape.ts_ns), np.int64)
+        change = np.zeros(len(self.recorder.ts_ns), np.int64)
         if len(change):
             np.add.at(change, self.fill_index, self.signed_lots)
         return np.cumsum(change)
@@ -69,21 +69,21 @@ class Episode(msgspec.Struct, dict=True):
     def equity(self) -> NDArray[np.float64]:
         """PnL after fees marked to mid after each update, quote currency (updates,)."""
         mark_value = self.contract.mark_value
-        flow = np.zeros(len(self.tape.ts_ns))
+        flow = np.zeros(len(self.recorder.ts_ns))
         if len(flow):
-            commissions = np.array([fill.commission for fill in self.tape.fills])
+            commissions = np.array([fill.commission for fill in self.recorder.fills])
             np.add.at(flow, self.fill_index, -self.signed_lots * mark_value(self.prices) - commissions)
-        return np.cumsum(flow) + self.position * mark_value(self.tape.mids)
+        return np.cumsum(flow) + self.position * mark_value(self.recorder.mids)
 
     @cached_property
     def breakdown(self) -> Breakdown:
-        mark_value, mids = self.contract.mark_value, self.tape.mids
+        mark_value, mids = self.contract.mark_value, self.recorder.mids
         capture = drift = 0.0
         if len(mids):
             value = mark_value(mids)
             capture = float((self.signed_lots * (value[self.fill_index] - mark_value(self.prices))).sum())
             drift = float((self.position[:-1] * np.diff(value)).sum())
-        costs = [fill.commission for fill in self.tape.fills]
+        costs = [fill.commission for fill in self.recorder.fills]
         fees, rebates = sum(c for c in costs if c > 0), -sum(c for c in costs if c < 0)
         explained = capture + drift - fees + rebates
         return Breakdown(self.venue_net, capture, drift, fees, rebates, self.venue_net - explained)
@@ -92,7 +92,7 @@ class Episode(msgspec.Struct, dict=True):
         """Raise unless the venue's account and our own fills tell the same PnL, to its rounding."""
         turnover = float((np.abs(self.signed_lots) * np.abs(self.contract.mark_value(self.prices))).sum())
         cent = 10.0 ** -Currency.from_str(self.contract.terms.currency).precision  # the account rounds each fill to it
-        allowed = cent * (5.0 + 3.0 * len(self.tape.fills) ** 0.5) + 1e-12 * turnover
+        allowed = cent * (5.0 + 3.0 * len(self.recorder.fills) ** 0.5) + 1e-12 * turnover
         if abs(self.breakdown.unexplained) > allowed:
             raise RuntimeError(
                 f"{self.date}: PnL of {self.breakdown.unexplained:.4f} is unexplained (allowed {allowed:.4f}): "
@@ -102,15 +102,15 @@ class Episode(msgspec.Struct, dict=True):
     def net_under(self, fees: Fees, config: FeesConfig | None = None) -> float:
         """Net PnL of the same fills under other fees: what they would have cost, not what they would have been."""
         schedule = FeeSchedule(self.contract, fees, config)
-        cost = sum(schedule.charge(f.side, f.price_ticks, f.lots, is_maker=f.is_maker) for f in self.tape.fills)
+        cost = sum(schedule.charge(f.side, f.price_ticks, f.lots, is_maker=f.is_maker) for f in self.recorder.fills)
         b = self.breakdown
         return b.spread_capture + b.drift - cost
 
     def markouts(self, seconds: float) -> NDArray[np.float64]:
         """Mid after `seconds` minus fill price, in our favour, ticks (fills,); NaN past the end."""
-        times = np.array([fill.ts_ns for fill in self.tape.fills], np.int64) + round(seconds * 1e9)
+        times = np.array([fill.ts_ns for fill in self.recorder.fills], np.int64) + round(seconds * 1e9)
         if not len(times):
             return np.zeros(0)
-        index = np.searchsorted(self.tape.ts_ns, times, side="right") - 1
-        gain = np.sign(self.signed_lots) * (self.tape.mids[np.maximum(index, 0)] - self.prices)
-        return np.where(times <= self.tape.ts_ns[-1], gain, np.nan)
+        index = np.searchsorted(self.recorder.ts_ns, times, side="right") - 1
+        gain = np.sign(self.signed_lots) * (self.recorder.mids[np.maximum(index, 0)] - self.prices)
+        return np.where(times <= self.recorder.ts_ns[-1], gain, np.nan)

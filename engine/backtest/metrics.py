@@ -104,7 +104,7 @@ class FillRatio:
     name = "fill_ratio"
 
     def compute(self, episodes: Sequence[Episode]) -> float | None:
-        placed = sum(e.tape.placed_lots for e in episodes)
+        placed = sum(e.recorder.placed_lots for e in episodes)
         return float(sum(int(np.abs(e.signed_lots).sum()) for e in episodes) / placed) if placed else None
 
 
@@ -115,7 +115,7 @@ class ActionsPerUpdate:
 
     def compute(self, episodes: Sequence[Episode]) -> float | None:
         updates = sum(e.counts.get("book_updates", 0) for e in episodes)
-        return sum(sum(e.tape.actions) for e in episodes) / updates if updates else None
+        return sum(sum(e.recorder.actions) for e in episodes) / updates if updates else None
 
 
 class BlindFillShare:
@@ -124,7 +124,7 @@ class BlindFillShare:
     name = "blind_fill_share"
 
     def compute(self, episodes: Sequence[Episode]) -> float | None:
-        fills = [f for e in episodes for f in e.tape.fills]
+        fills = [f for e in episodes for f in e.recorder.fills]
         total = sum(f.lots for f in fills)
         return sum(f.lots for f in fills if f.blind) / total if total else None
 
@@ -185,7 +185,7 @@ def held_lot_ns(episode: Episode) -> tuple[float, float]:
 
 def _session_ns(episode: Episode) -> NDArray[np.int64]:
     """Session time from the first update to each one, ns (updates,): it stands still in breaks."""
-    ts = episode.tape.ts_ns
+    ts = episode.recorder.ts_ns
     if not len(ts):
         return ts
     sessions = SessionClock(episode.contract.sessions).closes(int(ts[0]), int(ts[-1]))
@@ -208,7 +208,7 @@ def _residue(episodes: Sequence[Episode]) -> float:
     """What equity can differ by through rounding alone: it is a difference of values this large."""
     largest = 0.0
     for e in episodes:
-        if len(e.tape.ts_ns):
-            worth = float(np.abs(e.contract.mark_value(e.tape.mids)).max())
+        if len(e.recorder.ts_ns):
+            worth = float(np.abs(e.contract.mark_value(e.recorder.mids)).max())
             largest = max(largest, worth * float(np.abs(e.signed_lots).sum()), float(np.abs(e.equity).max()))
     return 1e-14 * largest

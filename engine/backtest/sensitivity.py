@@ -105,7 +105,7 @@ class Assumptions(msgspec.Struct, frozen=True):
 def outcome(episode: Episode) -> Outcome:
     """A traded day's outcome."""
     held, span = held_lot_ns(episode)
-    return Outcome(episode.breakdown.net, held, span, len(episode.tape.fills))
+    return Outcome(episode.breakdown.net, held, span, len(episode.recorder.fills))
 
 
 def grid(

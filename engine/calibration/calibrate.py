@@ -1,7 +1,7 @@
 """Queue models held against ground truth: fit, score on held-back time, keep for backtests.
 
 The calibrated model is `Power`: a cancelled lot stood behind us with log odds n·log(back / front) +
-bias. That is a logistic regression on the cancels seen at the phantoms' levels, each weighted by the
+bias. That is a logistic regression on the cancels seen at the hypothetical orders' levels, each weighted by the
 share of the level it took; intervals come from resampling blocks of time.
 """
 
@@ -20,8 +20,8 @@ from engine.calibration.hypothetical_orders import (
     AGES,
     Cancels,
     Followed,
+    HypotheticalOrders,
     L3Day,
-    Phantoms,
     WatchedFifo,
     blocks,
     chosen,
@@ -91,7 +91,7 @@ def fit(cancels: Cancels, block_s: float, draws: int, seed: int) -> tuple[Estima
     if len(cancels.weight) < _MIN_CANCELS or cancels.behind.all() or not cancels.behind.any():
         raise DataError(
             f"only {len(cancels.weight)} cancels were seen at these orders' levels, {_MIN_CANCELS} of both kinds are "
-            "needed: give more days, or raise calibrate.phantoms"
+            "needed: give more days, or raise calibrate.orders"
         )
     x = np.stack([np.log(cancels.sides[:, 1] / cancels.sides[:, 0]), np.ones(len(cancels.weight))], 1)
     y = cancels.behind.astype(np.float64)
@@ -122,18 +122,18 @@ def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np
     return beta
 
 
-def score(phantoms: Phantoms, name: str, block_s: float, draws: int, seed: int) -> dict[str, float | None]:
+def score(orders: HypotheticalOrders, name: str, block_s: float, draws: int, seed: int) -> dict[str, float | None]:
     """Hold one model's beliefs against the truth.
 
-    Fill rates are fractions of the phantoms; biases are model minus truth; `…_low` and `…_high` bound
+    Fill rates are fractions of the hypothetical orders; biases are model minus truth; `…_low` and `…_high` bound
     95% of resampled blocks of time.
     """
-    fate, truth = phantoms.fates[name], phantoms.fates[TRUTH]
+    fate, truth = orders.fates[name], orders.fates[TRUTH]
     error = fate.ahead - truth.ahead
     known = ~np.isnan(error)
-    share = error / np.maximum(phantoms.start[:, None], 1.0)
+    share = error / np.maximum(orders.start[:, None], 1.0)
     both = ~np.isnan(fate.filled_s) & ~np.isnan(truth.filled_s)
-    groups = list(blocks(phantoms.joined, block_s))
+    groups = list(blocks(orders.joined, block_s))
     rng = np.random.Generator(np.random.PCG64(seed))
     drawn = []
     for _ in range(draws):
@@ -142,7 +142,7 @@ def score(phantoms: Phantoms, name: str, block_s: float, draws: int, seed: int) 
     fill, mark = _biases(fate, truth)
     bounds = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0)
     return {
-        "phantoms": float(len(phantoms.joined)),
+        "phantoms": float(len(orders.joined)),
         "fill_rate": _mean(~np.isnan(fate.filled_s)),
         "fill_rate_true": _mean(~np.isnan(truth.filled_s)),
         "fill_rate_bias": fill,
@@ -183,12 +183,12 @@ def _number(value: float) -> float | None:
 
 def calibrate(
     days: list[L3Day], instrument: str, config: CalibrateConfig, progress: Callable[[float], None]
-) -> tuple[Calibration, Phantoms]:
+) -> tuple[Calibration, HypotheticalOrders]:
     """Fit on the first part of the time, judge all models on the rest.
 
     Returns
     -------
-    tuple[Calibration, Phantoms]
+    tuple[Calibration, HypotheticalOrders]
         What was found, and the hypothetical orders.
 
     """

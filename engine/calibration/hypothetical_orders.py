@@ -1,6 +1,6 @@
-"""Ground truth for queue models: phantom orders of one lot in recordings that name orders (L3).
+"""Ground truth for queue models: hypothetical orders of one lot in recordings that name orders (L3).
 
-A phantom joins the back of a queue at a random time and is followed for a while. Who stands before
+A hypothetical order joins the back of a queue at a random time and is followed for a while. Who stands before
 it is known by id, so that its place, its fill and what came after are known too. Each model is shown
 the level book alone and says what it believes; the two are compared.
 """
@@ -26,15 +26,15 @@ AGES = (0.125, 0.25, 0.5, 1.0)
 
 
 class Followed(msgspec.Struct):
-    """What became of the phantoms of a day, with one model. NaN where there was no fill.
+    """What became of the hypothetical orders of a day, with one model. NaN where there was no fill.
 
     Parameters
     ----------
-    filled_s : ndarray (phantoms,)
+    filled_s : ndarray (orders,)
         Time from joining to fill, seconds.
-    markout : ndarray (phantoms,)
+    markout : ndarray (orders,)
         Mid at fill plus the markout time, minus the price, in our favour, ticks.
-    ahead : ndarray (phantoms, ages)
+    ahead : ndarray (orders, ages)
         Lots before it at the ages; 0 once filled, NaN where the day ended.
 
     """
@@ -44,8 +44,8 @@ class Followed(msgspec.Struct):
     ahead: NDArray[np.float64]
 
 
-class Phantoms(msgspec.Struct):
-    """Phantoms of a day and their fates by model; `joined` (phantoms,) ns, `start` lots ahead at first."""
+class HypotheticalOrders(msgspec.Struct):
+    """Hypothetical orders of a day and their fates by model; `joined` (orders,) ns, `start` lots ahead at first."""
 
     joined: NDArray[np.int64]
     start: NDArray[np.float64]
@@ -53,7 +53,7 @@ class Phantoms(msgspec.Struct):
 
 
 class Cancels(msgspec.Struct):
-    """Cancels seen at phantoms' levels: lots before and behind (n, 2), share of the level that was
+    """Cancels seen at hypothetical orders' levels: lots before and behind (n, 2), share of the level that was
     cancelled (n,), whether it stood behind (n,), and when (n,) ns."""
 
     sides: NDArray[np.float64]
@@ -114,8 +114,8 @@ def load(catalog: Catalog, day: Day) -> L3Day:
 
 def follow(
     l3: L3Day, models: Sequence[QueueModel], setup: CalibrateConfig, progress: Callable[[float], None] | None = None
-) -> Phantoms:
-    """Send phantoms through a day, each seen by every model.
+) -> HypotheticalOrders:
+    """Send hypothetical orders through a day, each seen by every model.
 
     Parameters
     ----------
@@ -128,18 +128,18 @@ def follow(
     """
     steps, horizon = l3.steps, round(setup.horizon_s * 1e9)
     rng = np.random.Generator(np.random.PCG64([setup.seed, len(steps)]))
-    arrivals = _arrivals(np.array([step[0] for step in steps], np.int64), horizon, setup.phantoms, rng)
-    choices = rng.integers(0, (2, setup.levels), (setup.phantoms, 2))
+    arrivals = _arrivals(np.array([step[0] for step in steps], np.int64), horizon, setup.orders, rng)
+    choices = rng.integers(0, (2, setup.levels), (setup.orders, 2))
     book = RecordedOrders()
     matchers = [Matcher(model, book, shared=False) for model in models]
-    shape = (len(models), setup.phantoms)
-    filled_ns, price_of = np.zeros(shape, np.int64), np.zeros(setup.phantoms, np.int64)
-    side_of, joined = np.zeros(setup.phantoms, np.int64), np.zeros(setup.phantoms, np.int64)
-    start = np.full(setup.phantoms, np.nan)
+    shape = (len(models), setup.orders)
+    filled_ns, price_of = np.zeros(shape, np.int64), np.zeros(setup.orders, np.int64)
+    side_of, joined = np.zeros(setup.orders, np.int64), np.zeros(setup.orders, np.int64)
+    start = np.full(setup.orders, np.nan)
     ahead = np.full((*shape, len(AGES)), np.nan)
     mids_ns: list[int] = []
     mids: list[float] = []
-    due = sorted(  # (when, phantom, age): phantoms join at age -1 and are looked at at the others
+    due = sorted(  # (when, order, age): orders join at age -1 and are looked at at the others
         (int(t) + round(age * horizon), i, a)
         for i, t in enumerate(arrivals)
         for a, age in ((-1, 0.0), *enumerate(AGES))
@@ -196,7 +196,7 @@ def follow(
             np.where(done, sign * (values[at] - price_of[placed]), np.nan),
             ahead[m][placed],
         )
-    return Phantoms(joined[placed], start[placed], fates)
+    return HypotheticalOrders(joined[placed], start[placed], fates)
 
 
 def _arrivals(ts_ns: NDArray[np.int64], horizon: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -209,13 +209,13 @@ def _arrivals(ts_ns: NDArray[np.int64], horizon: int, count: int, rng: np.random
     return arrivals
 
 
-def concatenate(parts: Sequence[Phantoms]) -> Phantoms:
-    """Phantoms of several days as one."""
+def concatenate(parts: Sequence[HypotheticalOrders]) -> HypotheticalOrders:
+    """Hypothetical orders of several days as one."""
 
     def joined(pick: Callable[[Followed], NDArray[np.float64]], name: str) -> NDArray[np.float64]:
         return np.concatenate([pick(part.fates[name]) for part in parts])
 
-    return Phantoms(
+    return HypotheticalOrders(
         np.concatenate([part.joined for part in parts]),
         np.concatenate([part.start for part in parts]),
         {
@@ -227,13 +227,12 @@ def concatenate(parts: Sequence[Phantoms]) -> Phantoms:
     )
 
 
-def chosen(phantoms: Phantoms, keep: NDArray[np.bool_]) -> Phantoms:
-    """Some of the phantoms."""
+def chosen(orders: HypotheticalOrders, keep: NDArray[np.bool_]) -> HypotheticalOrders:
+    """Some of the hypothetical orders."""
     fates = {
-        name: Followed(fate.filled_s[keep], fate.markout[keep], fate.ahead[keep])
-        for name, fate in phantoms.fates.items()
+        name: Followed(fate.filled_s[keep], fate.markout[keep], fate.ahead[keep]) for name, fate in orders.fates.items()
     }
-    return Phantoms(phantoms.joined[keep], phantoms.start[keep], fates)
+    return HypotheticalOrders(orders.joined[keep], orders.start[keep], fates)
 
 
 def blocks(ts_ns: NDArray[np.int64], seconds: float) -> Iterator[NDArray[np.int64]]:

@@ -78,8 +78,8 @@ def _show_calibration(done: Calibrated) -> None:
 
     found = done.found
     rows = [[model, *(scores[key] for key, _ in SCORES)] for model, scores in found.models.items()]
-    phantoms = int(found.calibrated["phantoms"] or 0)
-    title = f"{found.instrument} · {', '.join(found.days)} · {phantoms:,} hypothetical orders"
+    orders = int(found.calibrated["phantoms"] or 0)
+    title = f"{found.instrument} · {', '.join(found.days)} · {orders:,} hypothetical orders"
     console.show_table(title, ["queue model", *(label for _, label in SCORES)], rows)
     n, bias = found.n, found.bias
     console.say(

@@ -49,7 +49,7 @@ def shadow(
         return
     found = standing(folder)
     verdict = {"verdict": found.trial.verdict} if found.trial is not None else {}
-    value = {"lineup": found.lineup, "running": found.running, "trial": found.trial, **verdict}
+    value = {"deployment": found.deployment, "running": found.running, "trial": found.trial, **verdict}
     console.emit(value, as_json, lambda: _show(found))
 
 
@@ -81,19 +81,23 @@ def rollback(config: Config, reason: str, state: Path | None, paper: bool, as_js
 def _emit_change(changed: Changed, as_json: bool) -> None:
     from engine.cli import console
 
-    value = {"done": True, "text": changed.text, "lineup": changed.lineup}
+    value = {"done": True, "text": changed.text, "deployment": changed.deployment}
     console.emit(value, as_json, lambda: click.echo(changed.text))
 
 
 def _show(found: Standing) -> None:
-    lineup = found.lineup
-    click.echo(f"trades: {lineup.trading.hash}, {lineup.trading.path}{'' if found.running else ' (no trader runs)'}")
-    if lineup.previous is not None:
-        click.echo(f"before: {lineup.previous.hash}, {lineup.previous.path} (`cmm models rollback` goes back to it)")
-    if lineup.shadow is None:
+    deployment = found.deployment
+    click.echo(
+        f"trades: {deployment.trading.hash}, {deployment.trading.path}{'' if found.running else ' (no trader runs)'}"
+    )
+    if deployment.previous is not None:
+        click.echo(
+            f"before: {deployment.previous.hash}, {deployment.previous.path} (`cmm models rollback` goes back to it)"
+        )
+    if deployment.shadow is None:
         click.echo("shadow: none")
         return
-    click.echo(f"shadow: {lineup.shadow.hash}, {lineup.shadow.path}")
+    click.echo(f"shadow: {deployment.shadow.hash}, {deployment.shadow.path}")
     if found.trial is None:
         click.echo("no comparison is known yet")
     else:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+
+from market.errors import refuse_former
 
 
 class CalibrateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Phantom orders for calibrating queue models.
+    """Hypothetical orders for calibrating queue models.
 
     Parameters
     ----------
-    phantoms : int
+    orders : int
         A day.
     horizon_s : float
         How long each one rests.
@@ -31,7 +33,7 @@ class CalibrateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     """
 
-    phantoms: Annotated[int, Meta(ge=100)] = 6000
+    orders: Annotated[int, Meta(ge=100)] = 6000
     horizon_s: Annotated[float, Meta(gt=0)] = 60.0
     levels: Annotated[int, Meta(ge=1)] = 3
     markout_s: Annotated[float, Meta(gt=0)] = 10.0
@@ -39,3 +41,8 @@ class CalibrateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     block_s: Annotated[float, Meta(gt=0)] = 120.0
     draws: Annotated[int, Meta(ge=20)] = 200
     seed: int = 17
+    phantoms: int | UnsetType = UNSET
+    """Former name of `orders`; refused."""
+
+    def __post_init__(self) -> None:
+        refuse_former("phantoms", self.phantoms, "orders")

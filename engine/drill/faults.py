@@ -16,7 +16,7 @@ import msgspec
 
 from engine.drill.attempt import KEY, SECRET, Try
 from engine.drill.data_faults import bad_data
-from engine.live.deployment import deployment as lineup
+from engine.live.deployment import deployment as deployments
 from market.events import ASK, BID, BookUpdate
 from models.ensemble import artifact
 from venues.loopback import market
@@ -232,29 +232,29 @@ def _promotion(kill: bool) -> Fault:
         shutil.copytree(Path(t.config.model.artifact or ""), new)
         manifest = msgspec.structs.replace(artifact.read(new), name="new")
         (new / artifact.MANIFEST).write_bytes(msgspec.json.encode(manifest))
-        state, who = t.state.path, lineup.member(new)
+        state, who = t.state.path, deployments.member(new)
 
-        async def answered(request: lineup.Request) -> bool:
-            lineup.ask(state, request)
-            return await t.comes(lambda: (a := lineup.answered(state, request.id)) is not None and a.done, 10.0)
+        async def answered(request: deployments.Request) -> bool:
+            deployments.ask(state, request)
+            return await t.comes(lambda: (a := deployments.answered(state, request.id)) is not None and a.done, 10.0)
 
-        if not await answered(lineup.Request("shadow", "shadow", who, False, "drill")):
+        if not await answered(deployments.Request("shadow", "shadow", who, False, "drill")):
             t.fail("it did not take the artifact into its shadow")
             return
-        promote = lineup.Request("promote", "promote", None, True, "drill")
+        promote = deployments.Request("promote", "promote", None, True, "drill")
         if kill:
-            lineup.ask(state, promote)
+            deployments.ask(state, promote)
             await asyncio.sleep(0.6 * t.rng.random())
             await _kill_and_restart(t)
         else:
             await t.hit(t.rng.choice((BID, ASK)), 6)
             if not await answered(promote) or not await t.quoting():
                 t.fail("it did not promote the artifact")
-        found = lineup.read_lineup(state)
+        found = deployments.read_deployment(state)
         with max((state / "journal").glob("*.jsonl")).open() as rows:
             trades = msgspec.json.decode(rows.readline(), type=dict[str, Any])["artifact_hash"]
         if found is None or trades != found.trading.hash or (not kill and trades != who.hash):
-            t.fail(f"{trades} trades, the line-up says {found}")
+            t.fail(f"{trades} trades, the deployment says {found}")
 
     return fault
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import Config
+from engine.config.kept import read_kept
 from engine.live.errors import Exit, HaltedError
 from engine.live.trading.checklist import Item
 from engine.live.trading.live_run import run_live
@@ -55,7 +55,7 @@ def _log(items: list[Item]) -> None:
 
 def main(settings: str, instrument: str) -> int:
     """Entry of the process: 2 for a refused start, else what `cmm live` returns."""
-    config = msgspec.json.decode(Path(settings).read_bytes(), type=Config)
+    config = read_kept(Path(settings).read_bytes())
     trigger = Path(config.live.state) / "model-fault"
 
     def load(plan: Plan) -> Predictor | None:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.live.records.journal import Header, Line
+from engine.live.records.journal import Line, read_header
 from engine.runs import final_name
 from market.errors import ConfigError
 
@@ -35,7 +35,7 @@ class Index:
         with path.open("rb") as handle:
             first = handle.readline()
         try:
-            self.header = msgspec.json.decode(first, type=Header)
+            self.header = read_header(first)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: no journal, its first line is no header") from error
         self._read = len(first)

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.calibration.calibrate import TRUTH, Calibration
-from engine.calibration.hypothetical_orders import AGES, Phantoms
+from engine.calibration.hypothetical_orders import AGES, HypotheticalOrders
 from engine.config import CalibrateConfig
 from engine.reports import page
 from engine.reports.page import Table
@@ -29,8 +29,8 @@ SCORES = (
 """Scores of a queue model that tables show, with their labels."""
 
 
-def write_page(path: Path, found: Calibration, held: Phantoms, settings: CalibrateConfig) -> None:
-    """Write the page of a calibration: `held` are the phantom orders that it is judged on."""
+def write_page(path: Path, found: Calibration, held: HypotheticalOrders, settings: CalibrateConfig) -> None:
+    """Write the page of a calibration: `held` are the hypothetical orders that it is judged on."""
     n, bias = found.n, found.bias
     sub = (
         f"{', '.join(found.days)} · calibrated n = {n.value:.3f} [{n.low:.3f}, {n.high:.3f}], bias = {bias.value:.3f} "
@@ -57,7 +57,7 @@ def _rows(found: Calibration, keys: list[str]) -> list[list[object]]:
     return [[model, *(scores[key] for key in keys)] for model, scores in found.models.items()]
 
 
-def _reliability(held: Phantoms) -> go.Figure:
+def _reliability(held: HypotheticalOrders) -> go.Figure:
     figure = page.chart(380, "believed share of the first queue", "true share")
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="right", line={"color": page.GREY, "dash": "dot", "width": 1}
@@ -77,7 +77,7 @@ def _reliability(held: Phantoms) -> go.Figure:
     return figure
 
 
-def _survival(held: Phantoms, horizon_s: float) -> go.Figure:
+def _survival(held: HypotheticalOrders, horizon_s: float) -> go.Figure:
     figure = page.chart(340, "seconds", "share filled")
     grid = np.linspace(0.0, horizon_s, 61)
     colours = {TRUTH: "#1c2733", "nautilus": page.GREY}

@@ -25,7 +25,7 @@ def _hours(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
     """Trading time since the first episode's start, hours: breaks and nights taken out."""
     start, times = 0.0, []
     for e in episodes:
-        steps = np.diff(e.tape.ts_ns, prepend=e.tape.ts_ns[:1]) / 3.6e12
+        steps = np.diff(e.recorder.ts_ns, prepend=e.recorder.ts_ns[:1]) / 3.6e12
         steps[steps > _BREAK_NS / 3.6e12] = 0.0
         hours = start + np.cumsum(steps)
         times.append(hours)
@@ -80,9 +80,9 @@ def equity(runs: Runs) -> go.Figure:
 
 
 def _costs(e: Episode) -> NDArray[np.float64]:
-    flow = np.zeros(len(e.tape.ts_ns))
+    flow = np.zeros(len(e.recorder.ts_ns))
     if len(flow):
-        np.add.at(flow, e.fill_index, np.array([f.commission for f in e.tape.fills]))
+        np.add.at(flow, e.fill_index, np.array([f.commission for f in e.recorder.fills]))
     return np.cumsum(flow)
 
 
@@ -93,16 +93,16 @@ def inventory(runs: Runs) -> go.Figure:
 
 def quotes(episodes: Sequence[Episode]) -> go.Figure:
     """Our quotes and fills against the book, in the five minutes with the most fills."""
-    e = max(episodes, key=lambda one: len(one.tape.fills))
-    tape, tick = e.tape, e.contract.tick
+    e = max(episodes, key=lambda one: len(one.recorder.fills))
+    recorder, tick = e.recorder, e.contract.tick
     figure = page.chart(420, "time (UTC)", "price")
-    if not len(tape.ts_ns):
+    if not len(recorder.ts_ns):
         return figure
     first = _busiest(e)
-    inside = np.flatnonzero((tape.ts_ns >= first) & (tape.ts_ns < first + _WINDOW_NS))
+    inside = np.flatnonzero((recorder.ts_ns >= first) & (recorder.ts_ns < first + _WINDOW_NS))
     inside = inside[page.thin(len(inside), _POINTS)]
-    times = tape.ts_ns[inside].astype("datetime64[ns]").astype("datetime64[us]")
-    columns = tape.columns[inside].astype(np.float64)
+    times = recorder.ts_ns[inside].astype("datetime64[ns]").astype("datetime64[us]")
+    columns = recorder.columns[inside].astype(np.float64)
     columns[:, 3:][columns[:, 3:] == 0] = np.nan
     for name, column, colour, dash in (
         ("best bid", 0, page.GREY, "solid"),
@@ -115,7 +115,7 @@ def quotes(episodes: Sequence[Episode]) -> go.Figure:
             line={"shape": "hv", "width": 1.4, "color": colour, "dash": dash},
         )  # fmt: skip
     for side, colour, symbol in ((BID, page.BUY, "triangle-up"), (3 - BID, page.SELL, "triangle-down")):
-        fills = [f for f in tape.fills if f.side == side and first <= f.ts_ns < first + _WINDOW_NS]
+        fills = [f for f in recorder.fills if f.side == side and first <= f.ts_ns < first + _WINDOW_NS]
         figure.add_scatter(
             x=np.array([f.ts_ns for f in fills], "datetime64[ns]").astype("datetime64[us]"),
             y=[round(f.price_ticks * tick, 8) for f in fills],
@@ -134,10 +134,10 @@ def quotes(episodes: Sequence[Episode]) -> go.Figure:
 
 def _busiest(e: Episode) -> int:
     """Start of the window with the most fills; the episode's middle when there are none."""
-    ts = e.tape.ts_ns
-    if not e.tape.fills:
+    ts = e.recorder.ts_ns
+    if not e.recorder.fills:
         return int(ts[len(ts) // 2])
-    times = np.array([f.ts_ns for f in e.tape.fills])
+    times = np.array([f.ts_ns for f in e.recorder.fills])
     counts = np.searchsorted(times, times + _WINDOW_NS) - np.arange(len(times))
     return int(times[int(counts.argmax())]) - 10**9
 
@@ -168,13 +168,13 @@ def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | No
     horizon = round(horizon_s * 1e9)
     predicted, realised, spans = [], [], 0.0
     for e in episodes:
-        ts, forecast = e.tape.ts_ns, e.tape.forecasts[:, 0]
+        ts, forecast = e.recorder.ts_ns, e.recorder.forecasts[:, 0]
         if not len(ts):
             continue
         index = np.searchsorted(ts, ts + horizon, side="right") - 1
         usable = ~np.isnan(forecast) & (ts + horizon <= ts[-1]) & (ts + horizon - ts[index] < horizon)
         predicted.append(forecast[usable].astype(np.float64))
-        realised.append(e.tape.mids[index[usable]] - e.tape.mids[usable])
+        realised.append(e.recorder.mids[index[usable]] - e.recorder.mids[usable])
         spans += usable.sum() and float(ts[usable][-1] - ts[usable][0]) / horizon
     x, y = (np.concatenate(v) if v else np.zeros(0) for v in (predicted, realised))
     if len(x) < 1_000:

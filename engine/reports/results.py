@@ -70,7 +70,7 @@ def _doubts(episodes: Sequence[Episode]) -> list[str]:
         return sum(e.counts.get(name, 0) for e in episodes)
 
     found = []
-    if count("limit_bound") and not any(sum(e.tape.actions) for e in episodes):
+    if count("limit_bound") and not any(sum(e.recorder.actions) for e in episodes):
         found.append(f"WARNING: no order was placed, the limits refused all {count('limit_bound'):,}: see `limits`")
     if count("unclaimed_lots"):
         found.append(
@@ -89,4 +89,4 @@ def _write_fills(path: Path, episodes: Sequence[Episode]) -> None:
         writer = csv.writer(handle)
         writer.writerow(["date", *Fill._fields])
         for e in episodes:
-            writer.writerows([e.date, *fill] for fill in e.tape.fills)
+            writer.writerows([e.date, *fill] for fill in e.recorder.fills)

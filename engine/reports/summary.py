@@ -155,18 +155,18 @@ def _numbers(
             counts[name] = counts.get(name, 0) + count
     wall = sum(e.wall_s for e in episodes)
     updates = counts.get("book_updates", 0)
-    digest = hashlib.sha256("".join(e.tape.fills_sha256() for e in episodes).encode()).hexdigest()
+    digest = hashlib.sha256("".join(e.recorder.fills_sha256() for e in episodes).encode()).hexdigest()
     return Numbers(
         **{_FIELDS[metric.name]: metric.compute(episodes) for metric in METRICS},
         date=date,
         pnl=Breakdown(**{name: sum(part[name] for part in parts) for name in parts[0]}),
         by_fees={s: _under(s, episodes, plan, by_fees.get(s)) for s in SCENARIOS},
         book_updates=updates,
-        order_actions=sum(sum(e.tape.actions) for e in episodes),
-        fills=sum(len(e.tape.fills) for e in episodes),
-        filled_lots=sum(f.lots for e in episodes for f in e.tape.fills),
-        blind_fills=sum(f.blind for e in episodes for f in e.tape.fills),
-        fills_sha256=digest if len(episodes) != 1 else episodes[0].tape.fills_sha256(),
+        order_actions=sum(sum(e.recorder.actions) for e in episodes),
+        fills=sum(len(e.recorder.fills) for e in episodes),
+        filled_lots=sum(f.lots for e in episodes for f in e.recorder.fills),
+        blind_fills=sum(f.blind for e in episodes for f in e.recorder.fills),
+        fills_sha256=digest if len(episodes) != 1 else episodes[0].recorder.fills_sha256(),
         counts=dict(sorted(counts.items())),
         wall_s=round(wall, 3),
         updates_per_s=round(updates / wall) if wall else 0,
@@ -190,6 +190,6 @@ def _under(
 
 
 def _decision(episodes: Sequence[Episode]) -> list[float]:
-    taken = np.concatenate([e.tape.decision_ns for e in episodes])
+    taken = np.concatenate([e.recorder.decision_ns for e in episodes])
     levels = np.linspace(0.0, 1.0, 41)
     return [round(float(ns) / 1e6, 5) for ns in np.quantile(taken, levels)] if len(taken) else []

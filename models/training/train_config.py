@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from market.errors import refuse_former
 from models.ensemble.fusion import FusionConfig
 from models.features.book_features import TASKS
 
@@ -14,11 +15,6 @@ type Backbone = Literal["pretrained", "random", "none"]
 type Kind = Literal["ofdd", "labels", "one-student", "kd", "fitnets"]
 type Count = Annotated[int, Meta(ge=1)]
 type Weight = Annotated[float, Meta(ge=0)]
-
-
-def _refuse_former(name: str, value: object, now: str) -> None:
-    if value is not UNSET:
-        raise ValueError(f"`{name}` is called `{now}` now; rename it")
 
 
 class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +88,7 @@ class TeacherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Former name of `backbone`; refused."""
 
     def __post_init__(self) -> None:
-        _refuse_former("body", self.body, "backbone")
+        refuse_former("body", self.body, "backbone")
 
 
 class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,4 +225,4 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Former name of `baselines`; refused."""
 
     def __post_init__(self) -> None:
-        _refuse_former("contestants", self.contestants, "baselines")
+        refuse_former("contestants", self.contestants, "baselines")

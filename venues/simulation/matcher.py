@@ -46,7 +46,7 @@ class Matcher:
         share of them that fell, at an even pace, into its life.
     shared : bool
         Orders of ours at one price share one queue. False treats each order as if it stood there
-        alone (phantom orders of a calibration).
+        alone (hypothetical orders of a calibration).
 
     """
 

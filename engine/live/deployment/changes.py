@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from engine.config import Config
-from engine.live.deployment import deployment as lineups
-from engine.live.deployment.deployment import Act, Lineup, Request, Trial
+from engine.live.deployment import deployment as deployments
+from engine.live.deployment.deployment import Act, Deployment, Request, Trial
 from engine.live.safety.state import StateFolder
 from market.errors import ConfigError
 
@@ -18,16 +18,16 @@ _ANSWER_S = 30.0
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """A change that was made: what the trader says of it, and the line-up that stands now."""
+    """A change that was made: what the trader says of it, and the deployment that stands now."""
 
     text: str
-    lineup: Lineup
+    deployment: Deployment
 
 
 class Standing(msgspec.Struct, frozen=True):
     """What trades and what runs in the shadow, whether a trader runs, and how the two compare, where that is known."""
 
-    lineup: Lineup
+    deployment: Deployment
     running: bool
     trial: Trial | None
 
@@ -46,9 +46,9 @@ def trader_folder(config: Config, state: Path | None, *, paper: bool) -> Path:
     if not paper:
         return Path(config.live.state)
     found = []
-    for path in sorted(Path(config.runs.path).glob(f".*-paper-*/{lineups.LINEUP}")):
-        lineup = lineups.read_lineup(path.parent)
-        if lineup is not None and lineups.runs(lineup):
+    for path in sorted(Path(config.runs.path).glob(f".*-paper-*/{deployments.DEPLOYMENT}")):
+        deployment = deployments.read_deployment(path.parent)
+        if deployment is not None and deployments.runs(deployment):
             found.append(path.parent)
     if not found:
         raise ConfigError(f"{config.runs.path}: no paper run that forecasts and keeps a journal goes on there")
@@ -77,10 +77,10 @@ def change(folder: Path, action: Act, named: Path | None = None, because: str = 
         It was refused, or the trader does not answer.
 
     """
-    lineup = _lineup(folder)
-    shadow = lineups.member(named) if named is not None else None
+    deployment = _lineup(folder)
+    shadow = deployments.member(named) if named is not None else None
     request = Request(secrets.token_hex(8), action, shadow, anyway, because)
-    text = _ask(folder, lineup, request) if lineups.runs(lineup) else _at_rest(folder, request)
+    text = _ask(folder, deployment, request) if deployments.runs(deployment) else _at_rest(folder, request)
     return Changed(text, _lineup(folder))
 
 
@@ -93,35 +93,35 @@ def standing(folder: Path) -> Standing:
         No trader that forecasts has run there.
 
     """
-    lineup = _lineup(folder)
-    trial = lineups.last_trial(folder) if lineup.shadow is not None else None
-    if trial is not None and lineup.shadow is not None and trial.shadow.hash != lineup.shadow.hash:
+    deployment = _lineup(folder)
+    trial = deployments.last_trial(folder) if deployment.shadow is not None else None
+    if trial is not None and deployment.shadow is not None and trial.shadow.hash != deployment.shadow.hash:
         trial = None
-    return Standing(lineup, lineups.runs(lineup), trial)
+    return Standing(deployment, deployments.runs(deployment), trial)
 
 
-def _lineup(folder: Path) -> Lineup:
-    found = lineups.read_lineup(folder)
+def _lineup(folder: Path) -> Deployment:
+    found = deployments.read_deployment(folder)
     if found is None:
         raise ConfigError(f"{folder}: no trader that forecasts has run there; start it first, or name its --state")
     return found
 
 
-def _ask(folder: Path, lineup: Lineup, request: Request) -> str:
-    lineups.ask(folder, request)
+def _ask(folder: Path, deployment: Deployment, request: Request) -> str:
+    deployments.ask(folder, request)
     deadline = time.monotonic() + _ANSWER_S
     while time.monotonic() < deadline:
-        answer = lineups.answered(folder, request.id)
+        answer = deployments.answered(folder, request.id)
         if answer is not None:
             if not answer.done:
                 raise ConfigError(answer.text)
             return answer.text
-        if not lineups.runs(lineup):
+        if not deployments.runs(deployment):
             break
         time.sleep(0.05)
-    lineups.withdraw(folder, request)
+    deployments.withdraw(folder, request)
     raise ConfigError(
-        f"{folder}: the trader (process {lineup.pid}) did not answer; see `cmm models shadow` for what holds now"
+        f"{folder}: the trader (process {deployment.pid}) did not answer; see `cmm models shadow` for what holds now"
     )
 
 
@@ -131,9 +131,9 @@ def _at_rest(folder: Path, request: Request) -> str:
     state = StateFolder(folder)
     state.take()
     try:
-        lineup = lineups.changed(_lineup(folder), request, lineups.last_trial(folder))
-        lineups.write_lineup(folder, lineup)
+        deployment = deployments.changed(_lineup(folder), request, deployments.last_trial(folder))
+        deployments.write_deployment(folder, deployment)
     finally:
         state.release()
-    beside = f"{lineup.shadow.hash} runs" if lineup.shadow is not None else "nothing runs"
-    return f"no trader runs: at its next start {lineup.trading.hash} trades, and {beside} in its shadow"
+    beside = f"{deployment.shadow.hash} runs" if deployment.shadow is not None else "nothing runs"
+    return f"no trader runs: at its next start {deployment.trading.hash} trades, and {beside} in its shadow"

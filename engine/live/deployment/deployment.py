@@ -1,6 +1,6 @@
 """Which artifact trades, which one runs beside it in the shadow, and how people ask a trader to change that.
 
-Small files lie in a trader's folder: `models.json` is the line-up, written by the trader (or, while none
+Small files lie in a trader's folder: `models.json` is the deployment, written by the trader (or, while none
 runs, by `cmm models`); `models-request.json` asks for a change, `models-answer.json` says what became of it;
 `models-trial.json` is what is known of the shadow. Files are written beside and renamed.
 """
@@ -21,7 +21,7 @@ from market.files import read_json, write_json
 from models.ensemble import artifact
 from models.ensemble.drift import Comparison
 
-LINEUP, REQUEST, ANSWER, TRIAL = "models.json", "models-request.json", "models-answer.json", "models-trial.json"
+DEPLOYMENT, REQUEST, ANSWER, TRIAL = "models.json", "models-request.json", "models-answer.json", "models-trial.json"
 SAMPLE_NS = 1_000_000_000
 """Least time of market between forecasts that are held against what happens."""
 LEAST_OUTCOMES = 300
@@ -29,7 +29,7 @@ WORSE, BETTER = 1.0, -2.0  # standard errors: it takes more to be called better
 type Act = Literal["shadow", "drop", "promote", "rollback"]
 
 
-class Member(msgspec.Struct, frozen=True):
+class ModelReference(msgspec.Struct, frozen=True):
     """An artifact by its folder, absolute, and its hash."""
 
     path: str
@@ -37,23 +37,23 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change of the line-up, for those who look back."""
+    """One change of the deployment, for those who look back."""
 
     ts_ns: int
     action: Act
-    member: Member
+    member: ModelReference
     because: str
 
 
-class Lineup(msgspec.Struct, frozen=True, kw_only=True):
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Who plays."""
 
     configured: str
     """Hash of the artifact that the configuration names; where it names another one, that one trades."""
-    trading: Member
-    previous: Member | None = None
+    trading: ModelReference
+    previous: ModelReference | None = None
     """What traded before the last promotion."""
-    shadow: Member | None = None
+    shadow: ModelReference | None = None
     pid: int = 0
     """Of the trader, 0 while none runs."""
     history: list[Change] = []
@@ -64,7 +64,7 @@ class Request(msgspec.Struct, frozen=True):
 
     id: str
     action: Act
-    shadow: Member | None
+    shadow: ModelReference | None
     anyway: bool
     because: str
 
@@ -80,8 +80,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """A shadow held against the artifact that trades, over the same outcomes."""
 
-    trading: Member
-    shadow: Member
+    trading: ModelReference
+    shadow: ModelReference
     since_ns: int
     """Time of market of its first forecast."""
     until_ns: int
@@ -107,7 +107,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return "worse" if self.mid.z > WORSE else "better" if self.mid.z < BETTER else "not told apart"
 
 
-def member(folder: Path) -> Member:
+def member(folder: Path) -> ModelReference:
     """Read and verify an artifact.
 
     Raises
@@ -116,11 +116,11 @@ def member(folder: Path) -> Member:
         Missing or damaged.
 
     """
-    return Member(str(folder.resolve()), artifact.read(folder).hash)
+    return ModelReference(str(folder.resolve()), artifact.read(folder).hash)
 
 
-def read_lineup(folder: Path) -> Lineup | None:
-    """The line-up of a trader's folder, None where there is none.
+def read_deployment(folder: Path) -> Deployment | None:
+    """The deployment of a trader's folder, None where there is none.
 
     Raises
     ------
@@ -128,9 +128,9 @@ def read_lineup(folder: Path) -> Lineup | None:
         It cannot be read: which artifact was promoted is then unknown.
 
     """
-    path = folder / LINEUP
+    path = folder / DEPLOYMENT
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Lineup)
+        return msgspec.json.decode(path.read_bytes(), type=Deployment)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
@@ -140,9 +140,9 @@ def read_lineup(folder: Path) -> Lineup | None:
         ) from error
 
 
-def write_lineup(folder: Path, lineup: Lineup) -> None:
-    """Keep a line-up, durably."""
-    write_json(folder / LINEUP, lineup, durable=True)
+def write_deployment(folder: Path, deployment: Deployment) -> None:
+    """Keep a deployment, durably."""
+    write_json(folder / DEPLOYMENT, deployment, durable=True)
 
 
 def ask(folder: Path, request: Request) -> None:
@@ -205,8 +205,8 @@ def last_trial(folder: Path) -> Trial | None:
     return read_json(folder / TRIAL, Trial)
 
 
-def begin(folder: Path, plan: Plan, configured: str | None = None) -> tuple[Plan, Lineup | None]:
-    """At a trader's start: the plan with the artifact that is to trade, and the line-up.
+def begin(folder: Path, plan: Plan, configured: str | None = None) -> tuple[Plan, Deployment | None]:
+    """At a trader's start: the plan with the artifact that is to trade, and the deployment.
 
     Parameters
     ----------
@@ -219,23 +219,23 @@ def begin(folder: Path, plan: Plan, configured: str | None = None) -> tuple[Plan
     """
     if plan.artifact is None:
         return plan, None
-    found = read_lineup(folder)
+    found = read_deployment(folder)
     configured = configured or member(plan.artifact).hash
     if found is None or found.configured != configured:  # nothing was promoted, or people have configured another
         here = member(plan.artifact)
-        return plan, Lineup(configured=here.hash, trading=here, history=found.history if found is not None else [])
+        return plan, Deployment(configured=here.hash, trading=here, history=found.history if found is not None else [])
     if found.trading.hash == configured:
         return plan, msgspec.structs.replace(found, trading=member(plan.artifact))  # it may have moved
     return msgspec.structs.replace(plan, artifact=Path(found.trading.path)), found
 
 
-def runs(lineup: Lineup) -> bool:
-    """Whether the trader of a line-up lives."""
-    return lineup.pid > 0 and is_alive(lineup.pid)
+def runs(deployment: Deployment) -> bool:
+    """Whether the trader of a deployment lives."""
+    return deployment.pid > 0 and is_alive(deployment.pid)
 
 
-def changed(lineup: Lineup, request: Request, trial: Trial | None) -> Lineup:
-    """The line-up after a request.
+def changed(deployment: Deployment, request: Request, trial: Trial | None) -> Deployment:
+    """The deployment after a request.
 
     Raises
     ------
@@ -246,32 +246,34 @@ def changed(lineup: Lineup, request: Request, trial: Trial | None) -> Lineup:
     action, shadow = request.action, request.shadow
     if action == "shadow":
         assert shadow is not None
-        if shadow.hash == lineup.trading.hash:
+        if shadow.hash == deployment.trading.hash:
             raise ConfigError(f"{shadow.path}: this is the artifact that trades ({shadow.hash}); name another one")
-        if artifact.read(Path(shadow.path)).spec_hash != artifact.read(Path(lineup.trading.path)).spec_hash:
+        if artifact.read(Path(shadow.path)).spec_hash != artifact.read(Path(deployment.trading.path)).spec_hash:
             raise ConfigError(
                 f"{shadow.path}: its features are computed differently from those of the artifact that trades; it "
                 "cannot run beside it: try it with `cmm paper`, then name it in the configuration"
             )
-        return _with(lineup, request, shadow, shadow=shadow)
+        return _with(deployment, request, shadow, shadow=shadow)
     if action == "drop":
-        if lineup.shadow is None:
+        if deployment.shadow is None:
             raise ConfigError("no artifact runs in the shadow")
-        return _with(lineup, request, lineup.shadow, shadow=None)
+        return _with(deployment, request, deployment.shadow, shadow=None)
     if action == "promote":
-        rising = lineup.shadow
+        rising = deployment.shadow
         if rising is None:
             raise ConfigError("no artifact runs in the shadow; begin with `cmm models shadow ARTIFACT`")
         if not request.anyway:
             _judge(rising, trial)
-        return _with(lineup, request, rising, trading=_sound(rising), previous=lineup.trading, shadow=lineup.trading)
-    back = lineup.previous
+        return _with(
+            deployment, request, rising, trading=_sound(rising), previous=deployment.trading, shadow=deployment.trading
+        )
+    back = deployment.previous
     if back is None:
         raise ConfigError("nothing was promoted: there is nothing to go back to")
-    return _with(lineup, request, back, trading=_sound(back), previous=None, shadow=lineup.trading)
+    return _with(deployment, request, back, trading=_sound(back), previous=None, shadow=deployment.trading)
 
 
-def _judge(rising: Member, trial: Trial | None) -> None:
+def _judge(rising: ModelReference, trial: Trial | None) -> None:
     if trial is None or trial.shadow.hash != rising.hash:
         raise ConfigError(f"{rising.hash}: nothing is known of it yet; wait, or promote it with --anyway")
     if trial.verdict == "in-sample":
@@ -293,7 +295,7 @@ def _judge(rising: Member, trial: Trial | None) -> None:
         raise ConfigError(f"{rising.hash}: it forecasts worse than what trades ({why}); keep it out, or say --anyway")
 
 
-def _sound(one: Member) -> Member:
+def _sound(one: ModelReference) -> ModelReference:
     """Still what it was when it was named."""
     found = artifact.read(Path(one.path)).hash
     if found != one.hash:
@@ -301,6 +303,6 @@ def _sound(one: Member) -> Member:
     return one
 
 
-def _with(lineup: Lineup, request: Request, about: Member, **changes: Any) -> Lineup:
+def _with(deployment: Deployment, request: Request, about: ModelReference, **changes: Any) -> Deployment:
     change = Change(time.time_ns(), request.action, about, request.because)
-    return msgspec.structs.replace(lineup, history=[*lineup.history, change], **changes)
+    return msgspec.structs.replace(deployment, history=[*deployment.history, change], **changes)

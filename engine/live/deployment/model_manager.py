@@ -1,6 +1,6 @@
 """A trader's models: the one that trades, one in its shadow, the change of one for the other, and drift.
 
-Everything slow (reading and loading artifacts, writing the line-up) happens on a thread of its own; the
+Everything slow (reading and loading artifacts, writing the deployment) happens on a thread of its own; the
 trading thread only puts the finished parts in place, between two book updates. Whatever goes wrong with a
 shadow ends the shadow, never the trading.
 """
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import Config
-from engine.live.deployment import deployment as lineups
-from engine.live.deployment.deployment import SAMPLE_NS, Answer, Lineup, Member, Request, Trial
+from engine.live.deployment import deployment as deployments
+from engine.live.deployment.deployment import SAMPLE_NS, Answer, Deployment, ModelReference, Request, Trial
 from engine.live.records.journal import Journal
 from market.errors import ConfigError
 from models.ensemble import artifact
@@ -45,8 +45,8 @@ class ShadowHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of a shadow's journal."""
 
     schema: int = 1
-    trading: Member
-    shadow: Member
+    trading: ModelReference
+    shadow: ModelReference
     instrument: str
     columns: tuple[str, ...] = ("ts_ns", "features_hash", "forecast", "trading_forecast")
 
@@ -54,7 +54,9 @@ class ShadowHeader(msgspec.Struct, frozen=True, kw_only=True):
 class Shadow:
     """An artifact that forecasts beside the trading one, on the same features, and journals what it says."""
 
-    def __init__(self, predictor: Predictor, who: Member, trading: Member, instrument: str, path: Path | None) -> None:
+    def __init__(
+        self, predictor: Predictor, who: ModelReference, trading: ModelReference, instrument: str, path: Path | None
+    ) -> None:
         self.predictor, self.who, self._trading = predictor, who, trading
         self.forecasts = self.failed = 0
         self.since_ns = 0
@@ -89,10 +91,10 @@ class Shadow:
 
 
 class _Ready(NamedTuple):
-    """What the loader made for the trading thread: a new line-up with the parts that it needs."""
+    """What the loader made for the trading thread: a new deployment with the parts that it needs."""
 
     request: Request
-    lineup: Lineup
+    deployment: Deployment
     shadow: Shadow | None
     trading: Predictor | None
     """Takes over, with `journal`; None where the trading one stays."""
@@ -113,9 +115,9 @@ class ModelManager(Observer):
     Parameters
     ----------
     folder : Path
-        Where the line-up lies.
+        Where the deployment lies.
     config : Config
-    lineup : Lineup
+    deployment : Deployment
         With the artifact of `predictor` trading.
     predictor : Predictor
     instrument : str
@@ -134,12 +136,12 @@ class ModelManager(Observer):
         self,
         folder: Path,
         config: Config,
-        lineup: Lineup,
+        deployment: Deployment,
         predictor: Predictor,
         instrument: str,
-        new_journal: Callable[[Predictor, Member], Journal | None],
+        new_journal: Callable[[Predictor, ModelReference], Journal | None],
         new_path: Callable[[str], Path] | None,
-        promoted: Callable[[Predictor, Member, Journal | None], None],
+        promoted: Callable[[Predictor, ModelReference, Journal | None], None],
         alarm: Callable[[str, str], None],
     ) -> None:
         spec = predictor.manifest.spec
@@ -155,15 +157,15 @@ class ModelManager(Observer):
         self._broken = ""
         self._is_loading = self._is_said = self._is_full = False
         self._shadow: Shadow | None = None
-        self.lineup = msgspec.structs.replace(lineup, pid=os.getpid())
+        self.deployment = msgspec.structs.replace(deployment, pid=os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / lineups.REQUEST).unlink(missing_ok=True)  # of a time before this trader
-        if lineup.shadow is not None:
+        (folder / deployments.REQUEST).unlink(missing_ok=True)  # of a time before this trader
+        if deployment.shadow is not None:
             try:
-                self._shadow = self._load(lineup.shadow, lineup.trading)
+                self._shadow = self._load(deployment.shadow, deployment.trading)
             except (ConfigError, ModelError, OSError) as error:
-                alarm("shadow", f"{instrument}: {lineup.shadow.hash} does not run in the shadow: {error}")
-        lineups.write_lineup(folder, self.lineup)
+                alarm("shadow", f"{instrument}: {deployment.shadow.hash} does not run in the shadow: {error}")
+        deployments.write_deployment(folder, self.deployment)
         self._new_track()
         self._jobs: queue.Queue[tuple[Request, Trial | None] | None] = queue.Queue()
         self._ready: queue.SimpleQueue[_Ready | Answer] = queue.SimpleQueue()
@@ -227,7 +229,7 @@ class ModelManager(Observer):
 
     # ── by the timer, on the trading thread ───────────────────────────────────────────────────
 
-    def upkeep(self) -> None:
+    def by_timer(self) -> None:
         """Take up requests and put in place what the loader has finished."""
         self._beats += 1
         try:
@@ -235,9 +237,9 @@ class ModelManager(Observer):
                 self._is_said = True
                 self._give_up()
             if not self._is_loading:
-                request = lineups.take_request(self._folder)
+                request = deployments.take_request(self._folder)
                 if request is not None:
-                    self._is_loading = True  # one at a time: each builds on the line-up that the last one left
+                    self._is_loading = True  # one at a time: each builds on the deployment that the last one left
                     self._jobs.put((request, self.trial()))
             elif not self._ready.empty():
                 self._is_loading = False
@@ -246,7 +248,7 @@ class ModelManager(Observer):
                 self._look_for_drift()
                 found = self.trial()
                 if found is not None:
-                    lineups.keep_trial(self._folder, found)
+                    deployments.keep_trial(self._folder, found)
                 self._is_full = False
         except Exception as error:  # a full disk, say: trading goes on without
             if not self._is_full:
@@ -255,28 +257,28 @@ class ModelManager(Observer):
 
     def _place(self, ready: _Ready | Answer) -> None:
         if isinstance(ready, Answer):
-            lineups.answer(self._folder, ready)
+            deployments.answer(self._folder, ready)
             return
-        before = self.lineup.trading
+        before = self.deployment.trading
         if ready.trading is not None:
             assert self._maker is not None
             self._maker.adopt(ready.trading)
             self._predictor = ready.trading
-            self._promoted(ready.trading, ready.lineup.trading, ready.journal)
+            self._promoted(ready.trading, ready.deployment.trading, ready.journal)
         if self._shadow is not None:
             self._shadow.close()
-        self._shadow, self.lineup = ready.shadow, ready.lineup
+        self._shadow, self.deployment = ready.shadow, ready.deployment
         if ready.trading is not None:
             self._new_track()
         else:
             self._new_trial()
         text = {
-            "shadow": f"{_hash(ready.lineup.shadow)} runs in the shadow of {ready.lineup.trading.hash}",
-            "drop": f"nothing runs in the shadow of {ready.lineup.trading.hash} any more",
-        }.get(ready.request.action, f"{ready.lineup.trading.hash} trades, {before.hash} runs in its shadow")
+            "shadow": f"{_hash(ready.deployment.shadow)} runs in the shadow of {ready.deployment.trading.hash}",
+            "drop": f"nothing runs in the shadow of {ready.deployment.trading.hash} any more",
+        }.get(ready.request.action, f"{ready.deployment.trading.hash} trades, {before.hash} runs in its shadow")
         if ready.trading is not None:
             self._alarm("promotion", f"{self._instrument}: {text}; {ready.request.because or 'no reason given'}")
-        lineups.answer(self._folder, Answer(ready.request.id, True, text))
+        deployments.answer(self._folder, Answer(ready.request.id, True, text))
 
     def _give_up(self) -> None:
         """After a failure the shadow ends, or if there is none the watch for drift; the next start brings both back."""
@@ -306,7 +308,7 @@ class ModelManager(Observer):
                 f"over {c.outcomes} outcomes ({c.z:.1f} standard errors)"
             )
         for kind in sorted(found.keys() - self.drifts.keys()):  # once, until it has been well again
-            self._alarm(kind, f"{self._instrument}: {self.lineup.trading.hash}: {found[kind]}")
+            self._alarm(kind, f"{self._instrument}: {self.deployment.trading.hash}: {found[kind]}")
         self.drifts = found
 
     def trial(self) -> Trial | None:
@@ -314,7 +316,7 @@ class ModelManager(Observer):
         if self._shadow is None:
             return None
         return Trial(
-            trading=self.lineup.trading, shadow=self._shadow.who, since_ns=self._shadow.since_ns,
+            trading=self.deployment.trading, shadow=self._shadow.who, since_ns=self._shadow.since_ns,
             until_ns=self._ts_ns, forecasts=self._shadow.forecasts, failed=self._shadow.failed,
             in_sample=self._is_in_sample(self._shadow),
             mid=self._mid.compare(), spread=self._spread.compare(),
@@ -334,8 +336,8 @@ class ModelManager(Observer):
         found = self.trial()
         try:
             if found is not None:
-                lineups.keep_trial(self._folder, found)
-            lineups.write_lineup(self._folder, msgspec.structs.replace(self.lineup, pid=0))
+                deployments.keep_trial(self._folder, found)
+            deployments.write_deployment(self._folder, msgspec.structs.replace(self.deployment, pid=0))
         except OSError as error:
             self._alarm("models", f"{self._folder}: {error.strerror}")
         if self._shadow is not None:
@@ -354,13 +356,15 @@ class ModelManager(Observer):
                 self._ready.put(Answer(request.id, False, f"{type(error).__name__}: {error}"))
 
     def _prepare(self, request: Request, trial: Trial | None) -> _Ready:
-        new = lineups.changed(self.lineup, request, trial)
-        trading = self._loaded(new.trading) if new.trading != self.lineup.trading else None
+        new = deployments.changed(self.deployment, request, trial)
+        trading = self._loaded(new.trading) if new.trading != self.deployment.trading else None
         shadow = self._load(new.shadow, new.trading) if new.shadow is not None else None
         journal = None
         try:
             journal = self._new_journal(trading, new.trading) if trading is not None else None
-            lineups.write_lineup(self._folder, new)  # before it holds: a restart must find what people asked for
+            deployments.write_deployment(
+                self._folder, new
+            )  # before it holds: a restart must find what people asked for
         except OSError:
             for opened in (shadow, journal):
                 if opened is not None:
@@ -368,11 +372,11 @@ class ModelManager(Observer):
             raise
         return _Ready(request, new, shadow, trading, journal)
 
-    def _load(self, who: Member, trading: Member) -> Shadow:
+    def _load(self, who: ModelReference, trading: ModelReference) -> Shadow:
         path = self._new_path(who.hash) if self._new_path is not None else None
         return Shadow(self._loaded(who), who, trading, self._instrument, path)
 
-    def _loaded(self, who: Member) -> Predictor:
+    def _loaded(self, who: ModelReference) -> Predictor:
         found = artifact.read(Path(who.path)).hash
         if found != who.hash:
             raise ConfigError(f"{who.path}: the artifact there is {found} now, not {who.hash}; put it back")
@@ -381,5 +385,5 @@ class ModelManager(Observer):
         return predictor
 
 
-def _hash(one: Member | None) -> str:
+def _hash(one: ModelReference | None) -> str:
     return one.hash if one is not None else "nothing"

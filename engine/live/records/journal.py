@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from engine.assembly import make_decider
 from engine.config import Config, QuoterName
+from engine.config.kept import rename_former
 from engine.plan import Plan
 from market.contracts import Contract, ContractTable
 from market.errors import ConfigError
@@ -188,7 +190,7 @@ def read(path: Path) -> tuple[Header, Iterator[Line | None]]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     first = handle.readline()
     try:
-        header = msgspec.json.decode(first, type=Header)
+        header = read_header(first)
     except msgspec.DecodeError as error:
         handle.close()
         raise ConfigError(f"{path}: no journal, its first line is no header ({error})") from error
@@ -196,6 +198,21 @@ def read(path: Path) -> tuple[Header, Iterator[Line | None]]:
         handle.close()
         raise ConfigError(f"{path}: journal of schema {header.schema}, this version reads {_SCHEMA}")
     return header, _lines(path, handle)
+
+
+def read_header(line: bytes) -> Header:
+    """Decode a journal's first line; its configuration may have former names.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        It is no header.
+
+    """
+    tree = msgspec.json.decode(line, type=dict[str, Any])
+    if isinstance(tree.get("config"), dict):
+        rename_former(tree["config"])
+    return msgspec.convert(tree, Header)
 
 
 def _lines(path: Path, handle: object) -> Iterator[Line | None]:

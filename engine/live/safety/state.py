@@ -15,6 +15,7 @@ import msgspec
 from filelock import Timeout
 
 from engine.config import Config, override
+from engine.config.kept import read_kept
 from market.errors import ConfigError
 from market.files import lock_on, read_json, write_json
 
@@ -154,8 +155,9 @@ class StateFolder:
     def kept_config(self) -> Config | None:
         """The configuration of the last trader, None where none can be read. Its state folder is this one: the
         path that it was given need not hold from where we run."""
-        config = self._read("watchdog-config.json", Config)
-        if config is None:
+        try:
+            config = read_kept((self.path / "watchdog-config.json").read_bytes())
+        except (OSError, msgspec.DecodeError):
             return None
         return override(config, {"live.state": str(self.path)})
 

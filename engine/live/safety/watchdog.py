@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-import msgspec
 
 from engine.config import Config
+from engine.config.kept import read_kept
 from engine.live.safety.account import cancel_everything, keys, open_client
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder, WatchdogBeat, is_alive
@@ -231,7 +231,7 @@ async def _clear(client: AccountClient, alarms: Alarms, reason: str, instrument:
 def main(settings: str, instrument: str, pid: str) -> int:
     """Entry of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the trader's
-    config = msgspec.json.decode(Path(settings).read_bytes(), type=Config)
+    config = read_kept(Path(settings).read_bytes())
     contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
     return asyncio.run(Watchdog(config, contract, int(pid)).run())
 

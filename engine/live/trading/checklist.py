@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.config import Config
-from engine.live.deployment.deployment import Lineup
+from engine.live.deployment.deployment import Deployment
 from engine.live.records.store import Store
 from engine.live.safety.account import cancel_everything, recover_fills
 from market.contracts import Contract
@@ -69,13 +69,13 @@ def check_config(config: Config) -> list[Item]:
     ]
 
 
-def check_artifact(config: Config, folder: Path, today: dt.date, lineup: Lineup | None = None) -> list[Item]:
+def check_artifact(config: Config, folder: Path, today: dt.date, deployment: Deployment | None = None) -> list[Item]:
     """Hash, age and feature spec of the artifact that is to trade: the configured one, or one promoted in its place."""
     manifest = artifact.read(folder)
     wanted, how = config.live.artifact_hash, ""
     instead = f"; live.artifact_hash is {wanted}"
-    if lineup is not None and lineup.configured == wanted != lineup.trading.hash:
-        wanted, how = lineup.trading.hash, f", promoted in the place of {lineup.configured}"
+    if deployment is not None and deployment.configured == wanted != deployment.trading.hash:
+        wanted, how = deployment.trading.hash, f", promoted in the place of {deployment.configured}"
         instead = f"; {wanted} was{how[1:]}"
     if wanted is None:
         items = [Item("artifact", False, f"set live.artifact_hash; {folder} has {manifest.hash}")]

@@ -129,10 +129,10 @@ def _run(
     show: Callable[[list[checklist.Item]], None],
     load: Callable[[Plan], Predictor | None],
 ) -> Report:
-    plan, lineup = begin(state.path, choose(config), config.live.artifact_hash)
+    plan, deployment = begin(state.path, choose(config), config.live.artifact_hash)
     items = checklist.check_config(config)
     if plan.artifact is not None:
-        items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), lineup)
+        items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), deployment)
     error = checklist.refusal(items)
     if error is not None:
         show(items)
@@ -153,7 +153,7 @@ def _run(
         raise error
     if price is None:
         raise ConfigError(f"{contract.id}: the venue shows no sound book; start again when it has two sides")
-    trader = Trader(plan_live(plan, contract, price, time.time_ns()), state, load(plan), lineup)
+    trader = Trader(plan_live(plan, contract, price, time.time_ns()), state, load(plan), deployment)
     with trader.stopper.signals(only_ask=True):  # until the very end: a second signal does not cut the cancelling short
         return _trade(trader, config, contract, credentials, state)
 

@@ -10,7 +10,7 @@ from engine.backtest.backtest import Task, Traded, prepare
 from engine.backtest.episode import Episode
 from engine.calibration import calibrate as calibration
 from engine.config import Config, override
-from engine.live.deployment.deployment import read_lineup
+from engine.live.deployment.deployment import read_deployment
 from engine.live.trading.live_run import choose
 from engine.live.trading.paper_run import replay_day, trade_public
 from engine.progress import SILENT, Progress, within_day
@@ -93,9 +93,9 @@ def paper_public(
 
 def _promotions(folder: Path, replayed: list[Day]) -> list[str]:
     """Notes on artifacts that took over while a run went on: its result is that of several."""
-    lineup = read_lineup(folder)
+    deployment = read_deployment(folder)
     notes = []
-    for change in lineup.history if lineup is not None else ():
+    for change in deployment.history if deployment is not None else ():
         if change.action not in ("promote", "rollback"):
             continue
         when = dt.datetime.fromtimestamp(change.ts_ns / 1e9, dt.UTC)

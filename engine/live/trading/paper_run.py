@@ -126,7 +126,7 @@ class Paper:
         count = self._journals_opened
         return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, header)
 
-    def _promoted(self, predictor: Predictor, who: deployments.Member, journal: Journal | None) -> None:
+    def _promoted(self, predictor: Predictor, who: deployments.ModelReference, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""
         self._journals.change(journal)
         if self.telemetry is not None:
@@ -178,7 +178,7 @@ class Paper:
 
     def _on_timer(self) -> None:
         if self._models is not None and self.plan.price_ticks is not None:
-            self._models.upkeep()
+            self._models.by_timer()
         if not self.maker.trading.is_over:
             now = self.now()
             self._data_alarm.look(self.maker.problem if self.maker.is_open(now) else "", now, now)

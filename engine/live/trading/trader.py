@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from engine.assembly import build_maker
-from engine.live.deployment.deployment import Lineup, Member
+from engine.live.deployment.deployment import Deployment, ModelReference
 from engine.live.deployment.model_manager import ModelManager
 from engine.live.records.journal import Journal, JournalKeeper, header_of
 from engine.live.records.store import DayState, Store
@@ -50,7 +50,7 @@ class Trader(Observer):
         Taken.
     predictor : Predictor or None
         Of the artifact.
-    deployment : Lineup, optional
+    deployment : Deployment, optional
         Which artifacts trade and run in the shadow; with a predictor.
 
     """
@@ -60,7 +60,7 @@ class Trader(Observer):
         plan: TradingPlan,
         state: StateFolder,
         predictor: Predictor | None,
-        deployment: Lineup | None = None,
+        deployment: Deployment | None = None,
     ) -> None:
         config, contract = plan.config, plan.contract
         self.config, self.contract, self.state = config, contract, state
@@ -140,7 +140,7 @@ class Trader(Observer):
         if self._beats % _ARTIFACT_EVERY == 0 and self._stamp() != self._stamps:
             self._check_artifact()
         if self.models is not None:
-            self.models.upkeep()
+            self.models.by_timer()
         self.beat()
         if self.telemetry is not None:
             self.telemetry.publish(self.phase)
@@ -196,7 +196,7 @@ class Trader(Observer):
         header = header_of(run, self.contract, predictor, self._plan.break_even_ticks, time.time_ns())
         return Journal(self.state.path / "journal" / f"{_stamp_now()}-{os.getpid()}.jsonl", header)
 
-    def _promoted(self, predictor: Predictor, who: Member, journal: Journal | None) -> None:
+    def _promoted(self, predictor: Predictor, who: ModelReference, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""
         self._artifact, self._predictor = Path(who.path), predictor
         self._stamps = self._stamp()
