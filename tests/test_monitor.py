@@ -32,7 +32,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from engine.config import SHIPPED, Config, MonitorConfig, RunsConfig
 from engine.drill import campaign as drill
 from engine.drill.attempt import KEY, SECRET
-from engine.live.deployment.deployment import Member, Trial
+from engine.live.deployment.deployment import ModelReference, Trial
 from engine.live.records.journal import verify
 from engine.live.telemetry import About, ForecastOutcome, Frame, Publisher, halt_file, meeting_place
 from engine.live.trading.paper_run import Paper, replay_day
@@ -77,7 +77,7 @@ def frame(seq: int = 1, **more: Any) -> Frame:
 
 
 TRIAL = Trial(
-    trading=Member("/old", "old"), shadow=Member("/new", "new"), since_ns=0, until_ns=1, forecasts=400, failed=0,
+    trading=ModelReference("/old", "old"), shadow=ModelReference("/new", "new"), since_ns=0, until_ns=1, forecasts=400, failed=0,
     in_sample=False,
     mid=Comparison(outcomes=400, blocks=40, rmse=1.1, rmse_other=1.0, z=2.5), spread=Comparison(),
 )  # fmt: skip
