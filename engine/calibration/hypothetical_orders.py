@@ -168,11 +168,11 @@ def follow(
                 elif filled_ns[m, i]:
                     ahead[m, i, a] = 0.0
         if len(step) == 5 and isinstance(step[2], int):
-            reached = [m.on_trade(now, step[1], step[2], step[3], step[4]) for m in matchers]  # type: ignore[arg-type]
+            reached = [m.on_trade(now, step[1], step[2], step[3], step[4]) for m in matchers]
         else:
             rows, owners, clear = step[2], step[3], step[4]
-            book.take(rows, owners, clear)  # type: ignore[arg-type]
-            reached = [m.on_book(now, step[1], rows, owners, clear) for m in matchers]  # type: ignore[arg-type]
+            book.take(rows, owners, clear)
+            reached = [m.on_book(now, step[1], rows, owners, clear) for m in matchers]
             bid, ask = book.best(BID), book.best(ASK)
             if bid and ask:
                 mids_ns.append(now)

@@ -282,7 +282,7 @@ class Telemetry(Observer):
                 with suppress(OSError):
                     print(f"telemetry has ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         for pile in (self._outcomes, self._fills, self._times):
-            pile.clear()  # type: ignore[attr-defined]
+            pile.clear()
 
     def frame(self, phase: str, resting: int | None = None) -> Frame:
         """The look of the maker now."""

@@ -103,7 +103,7 @@ class Recalibrator:
         arrays |= {f"fusion.{name}": getattr(fusion, name) for name in moving}
         arrays["until_ns"] = np.array([self._until], np.int64)
         with written_beside(path) as beside, beside.open("wb") as handle:
-            np.savez(handle, **arrays)  # type: ignore[arg-type]
+            np.savez(handle, **arrays)
 
     def load(self, path: Path) -> None:
         """Go on from a saved state.

@@ -161,7 +161,7 @@ def attach_lora(model: nn.Module, rank: int, name: str) -> nn.Module:
         )
     with warnings.catch_warnings():  # peft asks transformers by a name that is being retired
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))  # type: ignore[no-any-return]
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
 
 
 def _unmark_quantised(model: nn.Module) -> None:

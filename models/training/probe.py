@@ -184,4 +184,4 @@ def _fluorescence(all_responses: Array) -> _Fluorescence:
 def _group_shares(profile: Array, bounds: Bounds) -> Array:
     """Share of each group's mean layer: (regimes, groups, tasks)."""
     means = np.stack([profile[:, a : b + 1].mean(1) for a, b in bounds], 1)
-    return means / (means.sum(1, keepdims=True) + 1e-12)  # type: ignore[no-any-return]
+    return means / (means.sum(1, keepdims=True) + 1e-12)

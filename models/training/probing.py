@@ -49,7 +49,7 @@ def _untaught(context: Context, backbone: Backbone) -> Responses:
     def make() -> nn.Module:
         features, horizon_s = len(context.scaler.mean), data.train.spec.horizon_s
         made = Teacher(config, features, names, horizon_s, job.cache / BACKBONES)
-        return accelerator(config).prepare(made).eval()  # type: ignore[no-any-return]
+        return accelerator(config).prepare(made).eval()
 
     found = []
     for parts in (job.splits.train, job.splits.valid):

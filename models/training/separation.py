@@ -53,7 +53,7 @@ def _cka(z: NDArray[np.float64]) -> NDArray[np.float64]:
     gram = (flat.T @ flat).reshape(students, width, students, width)
     cross = (gram**2).sum((1, 3))
     own = np.sqrt(np.maximum(np.diag(cross), 1e-12))
-    return cross / own[:, None] / own[None, :]  # type: ignore[no-any-return]
+    return cross / own[:, None] / own[None, :]
 
 
 def _mean(values: NDArray[np.float64]) -> float:

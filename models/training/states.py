@@ -70,7 +70,7 @@ class Shards:
                 columns.setdefault(name, []).append(arrays[name])
         joined = {name: np.concatenate(values) for name, values in columns.items()}
         none = np.zeros((len(joined["ts_ns"]), 0), np.float16)
-        return Shard(**joined, inputs=none, states=none[:, :, None])  # type: ignore[arg-type]
+        return Shard(**joined, inputs=none, states=none[:, :, None])
 
 
 class Extraction(msgspec.Struct, frozen=True):

@@ -155,7 +155,7 @@ class FeeSchedule:
         return (self._rate(is_maker) if rate is None else rate) * value + amount
 
 
-class ScheduledFees(FeeModel):  # type: ignore[misc]
+class ScheduledFees(FeeModel):
     """The schedule as Nautilus' fee model; Nautilus asks once a fill, in order."""
 
     def __new__(cls, *args: object) -> ScheduledFees:

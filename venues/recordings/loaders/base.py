@@ -85,7 +85,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
             elif magic == b"\xfd7zXZ\x00":
                 yield lzma.open(raw, "rb")
             elif magic[:4] == b"\x28\xb5\x2f\xfd":
-                yield zstandard.ZstdDecompressor().stream_reader(raw)  # type: ignore[misc]
+                yield zstandard.ZstdDecompressor().stream_reader(raw)
             else:
                 yield raw
     except FileNotFoundError as error:
