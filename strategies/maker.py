@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 
@@ -30,12 +29,13 @@ from market.events import ASK, BID
 from market.ledger import Ledger
 from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast, Predictor
-from strategies.callbacks import guarded
+from strategies.callbacks import guarded, purge
 from strategies.decision import Decider, Inputs
 from strategies.guard import DataGuard, FillGuard, MessageBudget, ModelGuard, MoneyGuard
 from strategies.limits import AccountExposure, RiskState
 from strategies.order_manager import OrderManager
 from strategies.quoters import CmmQuoter
+from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import Phase, Reason, TradingState
 from strategies.values import Ladder, Market
 from strategies.wiring import MakerConfig, Ports, Quoting
@@ -94,8 +94,7 @@ class MarketMaker(Strategy):
         self._budget = MessageBudget(config.limits.max_messages_per_s)
         self._account = AccountExposure()
         self._last_trade = 0
-        self._opens = [start for start, _ in config.sessions]
-        self._stops = [end - round(config.stop_before_close_s * 1e9) for _, end in config.sessions]
+        self._hours = QuotingHours(config.sessions, config.stop_before_close_s)
         self._checks = 0
         ports.gateway.attach(self, self._guarded_later)
         self.orders = OrderManager(
@@ -180,8 +179,7 @@ class MarketMaker(Strategy):
 
     def is_open(self, ts_ns: int) -> bool:
         """Whether a session is open and does not end too soon to quote in it."""
-        last = bisect_right(self._opens, ts_ns) - 1
-        return last >= 0 and ts_ns < self._stops[last]
+        return self._hours.contain(ts_ns)
 
     # ── decision ──────────────────────────────────────────────────────────────────────────────
 
@@ -308,11 +306,8 @@ class MarketMaker(Strategy):
             self.counts["unanswered"] += 1
             self.halt(Reason.UNANSWERED)
         self._checks += 1
-        if self._checks % _PURGE_EVERY == 0:  # memory grows by 7 KB an action otherwise
-            wall = self.clock.timestamp_ns()
-            self.cache.purge_closed_orders(wall, 1)
-            self.cache.purge_closed_positions(wall, 1)
-            self.cache.purge_account_events(wall, 1)
+        if self._checks % _PURGE_EVERY == 0:
+            purge(self)
 
     def _check_money(self, mid_ticks: float) -> None:
         broken = self.money.check(self.ledger.pnl(mid_ticks))

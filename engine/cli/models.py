@@ -52,7 +52,8 @@ def train(
     The same command continues a training that was killed.
     """
     from engine.cli import console
-    from engine.training.train import Request, train_artifact
+    from engine.training.request import Request
+    from engine.training.train import train_artifact
 
     request = Request(
         out=out,

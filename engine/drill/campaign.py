@@ -198,6 +198,7 @@ async def drill(
     tell: Callable[[Result, float], None],
 ) -> list[Result]:
     """Run each fault `tries` times, `jobs` at once; the user's monitor hears nothing of these traders."""
+    folder.mkdir(parents=True, exist_ok=True)
     sockets = folder / "sockets"
     sockets.mkdir(mode=0o700, exist_ok=True)
     base = override(base, {"monitor.path": str(sockets)})

@@ -17,7 +17,7 @@ from market.errors import ConfigError
 from venues.recordings.catalog import Catalog, Day
 
 if TYPE_CHECKING:
-    from engine.training.train import Request
+    from engine.training.request import Request
     from models.features.splits import Splits
 
 _SIMULATED_S = (5400.0, 5400.0, 3600.0, 3600.0, 3600.0)  # each day: two to train, valid, calibrate, test

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import msgspec
-
 from engine.config import Config, override
 from engine.progress import SILENT, Progress
 from engine.training.days import recorded_splits, simulated_splits
+from engine.training.request import Request
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.artifact import Manifest
@@ -21,33 +20,6 @@ if TYPE_CHECKING:
 _BACKBONES: dict[str, Backbone] = {"random": "random", "no-body": "none"}
 _CONTROLS: dict[str, Kind] = {kind: kind for kind in get_args(Kind.__value__) if kind != "ofdd"}
 _QUICK_WINDOWS, _QUICK_HELD_OUT = 4_000, 1_500  # at most, with `quick`
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be trained.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the artifact.
-    teacher : str, optional
-        A language model, or a control: labels, one-student, kd, fitnets, random, no-body.
-    instruments : list[str]
-    dates : dict
-        By split: train, valid, calibrate, test.
-    folds : int
-        More than one walks forward over the train days; the last fold ships.
-    quick : bool
-        The whole chain on a simulated market, with few windows.
-
-    """
-
-    out: Path
-    teacher: str | None = None
-    instruments: list[str] = []
-    dates: dict[str, str | None] = {}
-    folds: int = 1
-    quick: bool = False
 
 
 def train_artifact(config: Config, request: Request, progress: Progress = SILENT) -> Manifest:

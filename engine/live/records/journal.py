@@ -22,7 +22,8 @@ from engine.assembly import make_decider
 from engine.config import Config, QuoterName
 from engine.config.kept import rename_former
 from engine.plan import Plan
-from market.contracts import Contract, ContractTable
+from engine.recordings.catalog import contract_table
+from market.contracts import Contract
 from market.errors import ConfigError
 from models.ensemble import artifact
 from models.ensemble.predictor import Forecast, Predictor
@@ -246,7 +247,7 @@ def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
         if artifact.read(folder).hash != header.artifact_hash:
             raise ConfigError(f"{folder}: not the artifact of this journal, which has the hash {header.artifact_hash}")
         predictor = Predictor(folder)
-    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(header.instrument)
+    contract = contract_table(config).by_id(header.instrument)
     run = Plan(config, header.quoter, None, header.intensity)
     decider = make_decider(run, header.break_even_ticks, contract.turnover)
     count, torn, differences = 0, False, []

@@ -13,7 +13,7 @@ from engine.live.errors import Exit
 from engine.live.safety.account import NO_MID, Wound, cancel_everything, flatten, keys, open_client
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import StateFolder
-from market.contracts import ContractTable
+from engine.recordings.catalog import contract_table
 from market.errors import ConfigError
 from venues.live.account_client import AccountClientError
 
@@ -42,7 +42,7 @@ def halt(config: Config, instrument: str, reason: str, close_position: bool) -> 
     state = StateFolder(Path(config.live.state))
     state.latch("operator", reason, "cmm halt")
     was_running = state.is_taken()
-    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    contract = contract_table(config).by_id(instrument)
     alarms = Alarms(state.path / "alarms.jsonl", config.live.webhook, "halt")
     alarms.raise_("halt", f"{contract.id}: {reason}")
 

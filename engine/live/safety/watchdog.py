@@ -23,7 +23,8 @@ from engine.config.kept import read_kept
 from engine.live.safety.account import cancel_everything, keys, open_client
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder, WatchdogBeat, is_alive
-from market.contracts import Contract, ContractTable
+from engine.recordings.catalog import contract_table
+from market.contracts import Contract
 from venues.live.account_client import AccountClient, AccountClientError
 from venues.live.adapters_config import urls
 from venues.live.lifeline import lifeline
@@ -190,7 +191,7 @@ async def stand_by(config: Config, instrument: str) -> None:
     cancelled. Its process is left alone, since by now the number may be another one's.
     """
     state = StateFolder(Path(config.live.state))
-    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    contract = contract_table(config).by_id(instrument)
     credentials = keys(config.live)  # a watchdog without them would be found out too late
     dealt_with = 0
     while True:
@@ -232,7 +233,7 @@ def main(settings: str, instrument: str, pid: str) -> int:
     """Entry of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the trader's
     config = read_kept(Path(settings).read_bytes())
-    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    contract = contract_table(config).by_id(instrument)
     return asyncio.run(Watchdog(config, contract, int(pid)).run())
 
 

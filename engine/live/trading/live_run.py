@@ -36,7 +36,8 @@ from engine.live.trading import checklist
 from engine.live.trading.node import make_builder
 from engine.live.trading.trader import Trader, latch
 from engine.plan import Plan, plan_live
-from market.contracts import Contract, ContractTable
+from engine.recordings.catalog import contract_table
+from market.contracts import Contract
 from market.errors import ConfigError
 from models.ensemble.predictor import Predictor
 from strategies.trading_state import Reason
@@ -105,7 +106,7 @@ def run_live(
         A latch stands.
 
     """
-    contract = ContractTable([Path(p) for p in config.data.contracts]).by_id(instrument)
+    contract = contract_table(config).by_id(instrument)
     credentials = keys(config.live)
     state = StateFolder(Path(config.live.state))
     found = state.latched()
