@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from nautilus_trader.model import (
-    ClientOrderId,
     InstrumentId,
-    LimitOrder,
     OrderAccepted,
     OrderBookDeltas,
     OrderCanceled,
@@ -98,8 +96,9 @@ class MarketMaker(Strategy):
         self._checks = 0
         ports.gateway.attach(self, self._guarded_later)
         self.orders = OrderManager(
-            ports.gateway, instrument, self._features.book, self._known, fills=ports.fills, budget=self._budget,
-            ledger=self.ledger, observer=self._observer, counts=self.counts,
+            ports.gateway, instrument, self._features.book,
+            lambda key: self.cache.order(key),  # noqa: PLW0108 there is no cache before the engine has one
+            fills=ports.fills, budget=self._budget, ledger=self.ledger, observer=self._observer, counts=self.counts,
         )  # fmt: skip
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
@@ -265,10 +264,6 @@ class MarketMaker(Strategy):
         if fill is not None and self._fill_guard.on_fill(fill.side, self._now()):
             self.counts["paused_side"] += 1
             self.orders.pull_side(fill.side, self._now())
-
-    def _known(self, key: ClientOrderId) -> LimitOrder | None:
-        known: LimitOrder | None = self.cache.order(key)
-        return known
 
     # ── by time ───────────────────────────────────────────────────────────────────────────────
 
