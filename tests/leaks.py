@@ -18,11 +18,21 @@ MARK = "CMM_TEST"
 """Names the test, or the module whose fixtures are made; a process keeps what it was born with, in whatever session."""
 
 
-def pytest_collection_finish() -> None:
-    """What the imports made lives to the end: a collection need not look at it again, and takes no time."""
-    resource_tracker.ensure_running()  # Python's own helper belongs to no test
+_MANY = 20_000
+
+
+def _collect(everything: bool = False) -> None:
+    """Collect, and let the many things that live on (what was imported) be looked at once only, or once a module."""
+    if everything:
+        gc.unfreeze()
     gc.collect()
-    gc.freeze()
+    if everything or len(gc.get_objects()) > _MANY:
+        gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    resource_tracker.ensure_running()  # Python's own helper belongs to no test
+    _collect(everything=True)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,7 +75,7 @@ def _command(process: psutil.Process) -> str:
 
 
 @contextmanager
-def _watched(name: str) -> Iterator[None]:
+def _watched(name: str, everything: bool = False) -> Iterator[None]:
     """What starts within the block has to end within it."""
     outer = os.environ.get(MARK)
     before = {p.pid for p in psutil.Process().children()}
@@ -75,7 +85,7 @@ def _watched(name: str) -> Iterator[None]:
         del os.environ[MARK]
     else:
         os.environ[MARK] = outer
-    gc.collect()  # what warns when it is collected warns here
+    _collect(everything)  # what warns when it is collected warns here
     left = left_over(mark, before)
     told = [f"{p.pid}: {_command(p)}" for p in left]
     for process in left:
@@ -88,7 +98,7 @@ def _watched(name: str) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def nothing_is_left_of_the_module(request: pytest.FixtureRequest) -> Iterator[None]:
     """Torn down after the module's other fixtures."""
-    with _watched(request.node.nodeid):
+    with _watched(request.node.nodeid, everything=True):
         yield
 
 
