@@ -1,5 +1,7 @@
 """Shanghai's stocks order by order (L3), whole days: a file of orders and one of trades, in two vendors' columns.
 
+A third of snapshots may stand beside them: the book is checked against it (`shanghai_check`).
+
 Order and trade rows of a stock are one sequence (`BizIndex`, `ApplSeqNum`): it is the truth, not the time
 stamps. `shanghai_stream` makes the book of it.
 """
@@ -21,6 +23,7 @@ from market.sessions import wall_ns
 from venues.recordings.loaders.base import Recording, Rows, Traits
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import Seen, in_time
+from venues.recordings.loaders.shanghai_check import SNAPSHOT_COLUMNS, checked
 from venues.recordings.loaders.shanghai_stream import ADD, DELETE, TRADE, Row, Stream
 from venues.recordings.terms import RecordingTerms, as_date
 
@@ -30,6 +33,7 @@ _DAY_IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
 _KINDS = {"A": ADD, "2": ADD, "D": DELETE, "10": DELETE}
 _STATUS = frozenset({"S", "11"})
 _SIDES = {"B": BID, "1": BID, "S": ASK, "2": ASK}
+_NEEDED = ("orders", "trades")
 _AUCTION = frozenset({"N", "0"})
 
 
@@ -77,6 +81,7 @@ _TRADES = (
         buyer="TradeBuyNo", seller="TradeSellNo",
     ),
 )  # fmt: skip
+_SNAPSHOTS = _Names("", "", "", "UpdateTime", "LocalTime", "", "", "")
 
 
 class ShanghaiLoader:
@@ -87,34 +92,42 @@ class ShanghaiLoader:
 
     def recognises(self, path: Path, head: str) -> bool:
         columns = frozenset(name.strip().strip('"') for name in head.split("\n", 1)[0].split(","))
-        return any(columns >= names.columns for names in (*_ORDERS, *_TRADES))
+        return any(columns >= names for names in (SNAPSHOT_COLUMNS, *(names.columns for names in (*_ORDERS, *_TRADES))))
 
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         days: dict[tuple[str, int], list[_File]] = {}
         for file in map(_File, paths):
             days.setdefault((file.code, file.day), []).append(file)
-        return [self._pair(files) for files in days.values()]
+        return [self._together(files) for files in days.values()]
 
-    def _pair(self, files: list[_File]) -> Recording:
-        orders, trades = ([f for f in files if bool(f.names.kind) is kind] for kind in (True, False))
-        for what, some in (("orders", orders), ("trades", trades)):
-            if len(some) > 1:
-                raise DataError(f"{some[1].path}: the same stock and day as {some[0].path.name}; give the {what} once")
-        if not orders or not trades:
-            here, there = ("orders", "trades") if orders else ("trades", "orders")
+    def _together(self, files: list[_File]) -> Recording:
+        found: dict[str, _File] = {}
+        for file in files:
+            if file.what in found:
+                raise DataError(
+                    f"{file.path}: {file.what} of the stock and day of {found[file.what].path.name}; give one"
+                )
+            found[file.what] = file
+        missing = [what for what in _NEEDED if what not in found]
+        if missing:
+            first = files[0]
             raise DataError(
-                f"{files[0].path}: the book follows from orders and trades together; give the {there} of "
-                f"{files[0].code} on {files[0].day} in the same command as its {here}"
+                f"{first.path}: the book follows from orders and trades together; give the {missing[0]} of "
+                f"{first.code} on {first.day} in the same command"
             )
-        return Recording(self.name, (orders[0].path, trades[0].path))
+        return Recording(self.name, tuple(found[what].path for what in (*_NEEDED, "snapshots") if what in found))
 
     def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
-        files = [_File(path) for path in recording.files]
+        files = [_File(path) for path in recording.files[:2]]
         first = files[0]
         contract = terms.need("SSE", first.code, first.midnight + 12 * 3_600 * 10**9, first.path)
         channels: set[str] = set()
         orders, trades = (in_time(file.rows(contract, findings, channels), findings, file.path.name) for file in files)
-        return Stream(contract, findings).events(orders, trades, first.midnight)
+        stream = Stream(contract, findings)
+        events = stream.events(orders, trades, first.midnight)
+        if len(recording.files) == 2:
+            return events
+        return checked(events, stream, recording.files[2], contract, findings)
 
 
 class _File:
@@ -125,9 +138,10 @@ class _File:
         rows = Rows(path)
         row = next(iter(rows), None)
         named = [names for names in (*_ORDERS, *_TRADES) if rows.columns.keys() >= names.columns]
-        if row is None or not named:
+        if row is None or not (named or rows.columns.keys() >= SNAPSHOT_COLUMNS):
             raise DataError(f"{path}: no order or trade of a Shanghai stock is in it")
-        self.names = named[0]
+        self.names = named[0] if named else _SNAPSHOTS
+        self.what = "orders" if self.names.kind else "trades" if self.names.buyer else "snapshots"
         found = _CODE.match(row.text("SecurityID").strip())
         if found is None:
             raise row.error("SecurityID", "a Shanghai stock's code, as 600519 or 600519.SH")

@@ -57,9 +57,10 @@ class Row(Stamped, frozen=True, gc=False):
 
 
 class Stream:
-    """One stock's day."""
+    """One stock's day; `traded` is its volume so far, auctions too."""
 
     def __init__(self, contract: Contract, findings: Findings) -> None:
+        self.traded = 0
         self._id, self._clock = contract.id, SessionClock(contract.sessions)
         self._counts = findings.of(contract.id)
         self._grid = Grid(contract, self._counts)
@@ -110,9 +111,7 @@ class Stream:
         elif row.kind == DELETE:
             self._take(row.order, row.size)
         else:
-            self._counts["auction_trade"] += 1
-            self._take(row.order, row.size)
-            self._take(row.seller, row.size)
+            self._match(row)
         self._changed.clear()
 
     def _in_closing(self, row: Row) -> None:
@@ -120,6 +119,13 @@ class Stream:
             self._counts["auction_trade"] += 1
         else:
             self._counts["closing_auction"] += 1
+
+    def _match(self, row: Row) -> None:
+        """A trade of an auction: both orders rested."""
+        self._counts["auction_trade"] += 1
+        self.traded += row.size
+        self._take(row.order, row.size)
+        self._take(row.seller, row.size)
 
     def _begin(self) -> Iterator[Event]:
         """The book that the opening auction left, at its end."""
@@ -138,9 +144,7 @@ class Stream:
         elif row.kind == DELETE:
             self._take(row.order, row.size)
         else:
-            self._counts["auction_trade"] += 1
-            self._take(row.order, row.size)
-            self._take(row.seller, row.size)
+            self._match(row)
         self._last = row
         yield from self._flush()
 
@@ -149,6 +153,7 @@ class Stream:
         if taker != self._taker:
             yield from self._flush()
         self._taker = taker
+        self.traded += row.size
         price = self._grid.ticks(row.price)
         if price is not None and row.size:
             aggressor = BUY if taker == row.order else SELL
