@@ -255,7 +255,7 @@ def test_orders_at_the_market_do_not_rest(home: Path) -> None:
     tape.order("09:30:03.000", "A", 32, "S", 0, 100)
     tape.order("09:30:04.000", "S", 0, "B", 0, 0)  # a row of the trading status
     assert imported(*tape.first(home)) == {
-        "auction_trade": 1, "waited_for_sequence": 1, "no_price": 1, "control_message": 1
+        "auction_trade": 1, "waited_for_sequence": 1, "market_order": 1, "control_message": 1
     }  # fmt: skip
 
 

@@ -170,7 +170,7 @@ class Stream:
         if row.order in self._orders:
             self._counts["duplicate_order"] += 1
         elif not row.price:
-            self._counts["no_price"] += 1  # an order at the market does not rest
+            self._counts["market_order"] += 1  # it does not rest
         elif row.size and (price := self._grid.ticks(row.price)) is not None:
             self._orders[row.order] = (row.side, price, row.size)
             self._changed.append((row.order, row.side, price, row.size))
