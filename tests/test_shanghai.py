@@ -250,6 +250,21 @@ def test_a_row_that_comes_twice_counts_once(home: Path) -> None:
     assert last(STOCK)[1] == [[10.06, 550], [10.07, 100]]
 
 
+@pytest.mark.parametrize(("missing", "count"), [(None, 0), (0, 2), (1, 1), (2, 0)])
+def test_a_missing_row_shows_in_trades_out_of_priority(home: Path, missing: int | None, count: int) -> None:
+    """Without the trade or the delete of an order it seems to stand before those that trade later."""
+    tape = opened()
+    tape.trade("09:30:02.000", 12, 31, "S", 10.05, 200)
+    tape.order("09:30:03.000", "D", 14, "S", 10.06, 400)
+    tape.order("09:30:04.000", "A", 32, "S", 10.07, 100)
+    tape.trade("09:30:05.000", 33, 15, "B", 10.06, 250)
+    tape.trade("09:30:06.000", 13, 34, "S", 9.99, 100)
+    tape.trade("09:30:07.000", 13, 35, "S", 9.99, 100)
+    if missing is not None:
+        del tape.rows[8 + missing]
+    assert imported(*tape.first(home)).get("out_of_priority", 0) == count
+
+
 def test_orders_at_the_market_do_not_rest(home: Path) -> None:
     tape = opened()
     tape.order("09:30:03.000", "A", 32, "S", 0, 100)

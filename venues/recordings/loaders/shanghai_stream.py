@@ -15,9 +15,10 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from sortedcontainers import SortedDict
 
 from market.contracts import Contract
-from market.events import BUY, SELL, Event, OrderUpdate, Trade
+from market.events import ASK, BID, BUY, SELL, Event, OrderUpdate, Trade
 from market.sessions import SessionClock
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import Stamped
@@ -65,6 +66,7 @@ class Stream:
         self._counts = findings.of(contract.id)
         self._grid = Grid(contract, self._counts)
         self._orders: dict[int, tuple[int, int, int]] = {}  # side, price, lots; first come first
+        self._queues: dict[int, SortedDict[int, dict[int, None]]] = {BID: SortedDict(), ASK: SortedDict()}
         self._changed: list[tuple[int, int, int, int]] = []  # order, side, price, lots: of the change at hand
         self._taker = 0  # whose trades the change at hand is made of
         self._last: Row | None = None
@@ -158,9 +160,17 @@ class Stream:
         if price is not None and row.size:
             aggressor = BUY if taker == row.order else SELL
             yield Trade(self._id, row.ts_event, row.ts_recv, price, row.size, aggressor)
+        self._check(maker)
         self._take(maker, row.size)
         if taker in self._orders:
             self._take(taker, row.size)
+
+    def _check(self, maker: int) -> None:
+        """A trade takes the first order of the best level; where another stands there, a row is missing."""
+        known = self._orders.get(maker)
+        if known is not None:
+            best = self._queues[known[0]].peekitem(-1 if known[0] == BID else 0)[1]
+            self._counts["out_of_priority"] += next(iter(best)) != maker
 
     def _is_now(self, row: Row) -> bool:
         """Whether a row was known with the one before it."""
@@ -173,6 +183,7 @@ class Stream:
             self._counts["market_order"] += 1  # it does not rest
         elif row.size and (price := self._grid.ticks(row.price)) is not None:
             self._orders[row.order] = (row.side, price, row.size)
+            self._queues[row.side].setdefault(price, {})[row.order] = None
             self._changed.append((row.order, row.side, price, row.size))
 
     def _take(self, order: int, lots: int) -> None:
@@ -187,6 +198,10 @@ class Stream:
             self._orders[order] = (side, price, left)
         else:
             del self._orders[order]
+            queue = self._queues[side][price]
+            del queue[order]
+            if not queue:
+                del self._queues[side][price]
             if left:
                 self._counts["more_than_rested"] += 1
         self._changed.append((order, side, price, max(left, 0)))
