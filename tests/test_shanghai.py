@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from market.contracts import ContractTable
 from tests.dirty import books, cmm, events, imported, last, refused, trades, write
 
 STOCK = "600999.SSE"
@@ -329,6 +330,20 @@ def test_orders_and_trades_belong_together(home: Path) -> None:
 
 def test_rows_without_a_date_need_it_in_the_files_name(home: Path) -> None:
     refused(cmm("import", *opened().first(home, "600999")), "put the day into the file's name")
+
+
+def test_terms_hold_for_each_code_of_a_range_on_its_exchange_alone(home: Path) -> None:
+    table = ContractTable()
+    share, fund = table.find("SSE", "600519"), table.find("SSE", "510300")
+    assert share is not None and fund is not None
+    assert (share.id, share.tick, share.lot, fund.tick) == ("600519.SSE", 0.01, 1.0, 0.001)
+    assert table.find("SSE", "000300") is table.find("SSE", "60051") is None
+    assert table.find(None, "600519") is None  # digits alone mean another thing elsewhere
+    own = write(
+        home / "own.yaml", "contracts: [{exchange: SSE, product: 600519, kind: equity, currency: CNY, tick: 1}]"
+    )
+    mine = ContractTable([own])
+    assert [mine.by_id(f"{code}.SSE").tick for code in ("600519", "600520")] == [1.0, 0.01]
 
 
 def test_shenzhen_is_another_market(home: Path) -> None:
