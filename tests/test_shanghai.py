@@ -340,7 +340,7 @@ def test_terms_hold_for_each_code_of_a_range_on_its_exchange_alone(home: Path) -
     assert table.find("SSE", "000300") is table.find("SSE", "60051") is None
     assert table.find(None, "600519") is None  # digits alone mean another thing elsewhere
     own = write(
-        home / "own.yaml", "contracts: [{exchange: SSE, product: 600519, kind: equity, currency: CNY, tick: 1}]"
+        home / "own.yaml", 'contracts: [{exchange: SSE, product: "600519", kind: equity, currency: CNY, tick: 1}]'
     )
     mine = ContractTable([own])
     assert [mine.by_id(f"{code}.SSE").tick for code in ("600519", "600520")] == [1.0, 0.01]
