@@ -198,14 +198,17 @@ class ContractTable:
     def find(self, exchange: str | None, symbol: str, date: dt.date | None = None) -> Contract | None:
         """Return the contract, or None when the table has no terms for it.
 
-        `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Without
-        a `date` the terms of today hold.
+        `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Rows for a
+        range of codes (`6NNNNN`) need it: digits alone mean another thing elsewhere. Without a `date` the
+        terms of today hold.
         """
         product = _product(symbol)
         for row in self._rows:
             if exchange is not None and row.exchange != exchange:
                 continue
-            if row.product != (product if row.kind == "future" else symbol):
+            if row.product != (product if row.kind == "future" else symbol) and (
+                exchange is None or not _is_in_range(symbol, row.product)
+            ):
                 continue
             if row.until is not None and (date is None or date >= row.until):
                 continue
@@ -265,6 +268,12 @@ def _product(symbol: str) -> str:
     if match := _DATED.match(symbol):
         return f"{match.group(1)}YYMMDD"
     return symbol
+
+
+def _is_in_range(symbol: str, product: str) -> bool:
+    """Whether a code of digits is one of a row for many (`6NNNNN`)."""
+    digits = product.rstrip("N")
+    return product != digits and len(symbol) == len(product) and symbol.isdigit() and symbol.startswith(digits)
 
 
 def _with_holidays(name: str, sessions: Sessions, calendars: dict[str, Holidays]) -> Sessions:

@@ -411,7 +411,7 @@ def test_unusable_files_say_what_is_wrong(
 def test_every_format_is_found_by_content(recordings_folder: Path) -> None:
     expected = {
         "ctp": "ctp", "binance": "binance", "coinbase": "coinbase", "bitstamp": "bitstamp", "sgx": "sgx",
-        "databento": "databento", "lobster": "lobster", "tardis": "tardis",
+        "databento": "databento", "lobster": "lobster", "tardis": "tardis", "sse": "shanghai",
     }  # fmt: skip
     for folder, name in expected.items():
         for path in (recordings_folder / folder).iterdir():

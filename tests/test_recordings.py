@@ -15,11 +15,14 @@ from engine.cli.main import main
 from engine.config import SHIPPED, Config
 from engine.plan import Plan
 from market.contracts import ContractTable
+from market.events import OrderUpdate, Trade
 from models.features import dataset
 from venues.recordings.catalog import Catalog
 from venues.recordings.importer import Imported, import_recording
-from venues.recordings.loaders import recordings
+from venues.recordings.loaders import LOADERS, recordings
+from venues.recordings.loaders.findings import Findings
 from venues.recordings.quality import measure
+from venues.recordings.terms import RecordingTerms
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,7 @@ def test_binance_captures_join_and_trade(catalog: Catalog, recordings_folder: Pa
         ("lobster/*", "AAPL.NASDAQ", 999, 159),
         ("databento/esh4*", "ES2403.GLBX", 46_975, 2_973),
         ("sgx/*", "CN.SGX", 26_611, 0),
+        ("sse/SSE.600961.*", "600961.SSE", 49_154, 28_520),
     ],
 )
 def test_every_kind_of_recording_imports(
@@ -85,6 +89,48 @@ def test_every_kind_of_recording_imports(
     assert sum(day.book_updates for day in done.days) == updates
     assert sum(day.trades for day in done.days) == trades
     assert sum(day.crossed for day in done.days) == 0
+
+
+def test_a_shanghai_day_is_whole_and_equals_the_vendors_snapshots(
+    catalog: Catalog, recordings_folder: Path, tmp_path: Path
+) -> None:
+    """Each delete and trade finds its order, and all 4,847 snapshots show the ten levels that orders make."""
+    paths = list((recordings_folder / "sse").glob("SSE.600519.*"))
+    (done,) = do_import(catalog, *paths)
+    (day,) = done.days
+    assert (day.book_updates, day.trades, day.crossed, day.orders) == (72_399, 26_572, 0, True)
+    assert done.drops == {"auction_trade": 563, "closing_auction": 501, "waited_for_sequence": 7_768}
+    assert not day.notes
+    (again,) = do_import(Catalog(tmp_path / "again", ContractTable()), *paths)
+    assert again.days[0].sha256 == day.sha256
+
+
+@pytest.mark.parametrize("stock", ["600536", "600961", "605580"])
+def test_each_shanghai_trade_takes_from_the_first_order_of_its_level(stock: str, recordings_folder: Path) -> None:
+    """Price, then time: the exchange's rule holds for every trade of a day, so the queues are the true ones."""
+    (recording,) = recordings(list((recordings_folder / "sse").glob(f"SSE.{stock}.*")))
+    orders: dict[int, tuple[int, int, int]] = {}
+    queues: dict[tuple[int, int], dict[int, None]] = {}
+    trades: list[Trade] = []
+    count = 0
+    for event in LOADERS["shanghai"].events(recording, RecordingTerms(ContractTable()), Findings()):
+        if isinstance(event, Trade):
+            trades.append(event)
+            continue
+        assert isinstance(event, OrderUpdate)
+        queue = queues.setdefault((event.side, event.price), {})
+        if trades and event.order_id in orders:
+            trade = trades.pop(0)
+            taken = orders[event.order_id][2] - event.size
+            assert (trade.price, trade.size, event.order_id) == (event.price, taken, next(iter(queue)))
+            count += 1
+        if event.size:
+            orders[event.order_id] = (event.side, event.price, event.size)
+            queue[event.order_id] = None
+        else:
+            del orders[event.order_id], queue[event.order_id]
+        assert not (trades and event.last)
+    assert count > 15_000
 
 
 def test_many_instruments_in_one_night_file(catalog: Catalog, recordings_folder: Path) -> None:
@@ -104,7 +150,11 @@ def test_tardis_sample_needs_a_catalog_of_its_own(recordings_folder: Path, tmp_p
 
 @pytest.mark.parametrize(
     ("files", "instrument", "markout"),
-    [("databento/esh4-*", "ES2403.GLBX", 0.1), ("bitstamp/*", "BTCUSD.BITSTAMP", 1.0)],
+    [
+        ("databento/esh4-*", "ES2403.GLBX", 0.1),
+        ("bitstamp/*", "BTCUSD.BITSTAMP", 1.0),
+        ("sse/SSE.600961.*", "600961.SSE", 0.1),
+    ],
 )
 def test_the_calibrated_queue_is_right_on_held_back_time(
     recordings_folder: Path,

@@ -16,6 +16,7 @@ _WORDS: tuple[Word, ...] = ("usable", "care", "unusable")
 _WRONG = (
     "off_tick", "crossed", "no_quote", "out_of_order", "far_stamp", "volume_fell", "unknown_order", "no_side",
     "no_price", "duplicate_order", "volume_across_gap", "first_volume_unplaced", "size_rounded_to_lot",
+    "out_of_priority", "more_than_rested",
 )  # fmt: skip
 """Reasons for which rows were left out or changed that say something of the recording's worth."""
 

@@ -14,6 +14,7 @@ from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.sgx import SgxLoader
+from venues.recordings.loaders.shanghai import ShanghaiLoader
 from venues.recordings.loaders.tardis import TardisLoader
 
 LOADERS: dict[str, Loader] = {
@@ -27,6 +28,7 @@ LOADERS: dict[str, Loader] = {
         LobsterLoader(),
         DatabentoLoader(),
         SgxLoader(),
+        ShanghaiLoader(),
     )
 }
 

@@ -16,7 +16,15 @@ FAR_NS = 60_000_000_000
 _RECENT = 100_000
 
 
-def in_time[E: Event](events: Iterable[E], findings: Findings, name: str) -> Iterator[E]:
+class Stamped(msgspec.Struct, frozen=True, gc=False):
+    """A row on its way to becoming an event: what its time stamp is judged by."""
+
+    symbol: str
+    ts_event: int
+    ts_recv: int
+
+
+def in_time[E: Event | Stamped](events: Iterable[E], findings: Findings, name: str) -> Iterator[E]:
     """Keep the file's order and let the arrival time never run backwards.
 
     A clock that was set back is held until it has caught up (`clock_back` counts the events). One
@@ -54,7 +62,7 @@ def in_time[E: Event](events: Iterable[E], findings: Findings, name: str) -> Ite
         yield _at(held, last)
 
 
-def _settled[E: Event](doubtful: list[E], last: int, after: int, findings: Findings) -> list[E]:
+def _settled[E: Event | Stamped](doubtful: list[E], last: int, after: int, findings: Findings) -> list[E]:
     """Events of one moment far from the one before; `after` is the moment that follows."""
     stamp = doubtful[0].ts_recv
     alone = abs(after - last) <= FAR_NS and abs(after - stamp) > FAR_NS if last else stamp - after > FAR_NS
@@ -64,7 +72,7 @@ def _settled[E: Event](doubtful: list[E], last: int, after: int, findings: Findi
     return [_at(event, last or after) for event in doubtful]
 
 
-def _forward(event: Event, last: int, findings: Findings, name: str) -> int:
+def _forward(event: Event | Stamped, last: int, findings: Findings, name: str) -> int:
     ts = event.ts_recv
     if ts >= last:
         return ts
@@ -77,7 +85,7 @@ def _forward(event: Event, last: int, findings: Findings, name: str) -> int:
     return last
 
 
-def _at[E: Event](event: E, ts: int) -> E:
+def _at[E: Event | Stamped](event: E, ts: int) -> E:
     return event if event.ts_recv == ts else msgspec.structs.replace(event, ts_recv=ts)
 
 
