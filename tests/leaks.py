@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
@@ -18,6 +19,8 @@ MARK = "CMM_TEST"
 """Names the test, or the module whose fixtures are made; a process keeps what it was born with, in whatever session."""
 
 
+GRACE_S = 30.0
+"""A process that ends by itself in this time was on its way out: a helper whose parent has gone, say."""
 _MANY = 20_000
 
 
@@ -31,7 +34,7 @@ def _collect(everything: bool = False) -> None:
 
 
 def pytest_collection_finish() -> None:
-    resource_tracker.ensure_running()  # Python's own helper belongs to no test
+    resource_tracker.ensure_running()  # Python's own helper belongs to no test: it ends with this process
     _collect(everything=True)
 
 
@@ -57,7 +60,15 @@ def left_over(mark: str, before: set[int]) -> list[psutil.Process]:
     for process in psutil.process_iter(["environ"]):
         if (process.info["environ"] or {}).get(MARK) == mark:
             found[process.pid] = process
-    return [p for p in found.values() if _runs(p)]
+    return list(found.values())
+
+
+def _still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that do not end in time; a zombie has, whoever has to look at it."""
+    deadline = time.monotonic() + GRACE_S
+    while (left := [p for p in processes if _runs(p)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -86,12 +97,12 @@ def _watched(name: str, everything: bool = False) -> Iterator[None]:
     else:
         os.environ[MARK] = outer
     _collect(everything)  # what warns when it is collected warns here
-    left = left_over(mark, before)
+    left = _still_running(left_over(mark, before))
     told = [f"{p.pid}: {_command(p)}" for p in left]
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left)
+    _still_running(left)
     assert not told, f"processes of {name} still ran after it: {told}"
 
 

@@ -76,6 +76,7 @@ def test_last(server):
 
 def test_leaks_fail_the_test_that_leaked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile(test_leaky=LEAKY, test_module=OF_A_MODULE)
+    pytester.makeconftest("from tests import leaks\nleaks.GRACE_S = 1.0")
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     result = pytester.runpytest_subprocess("-p", "tests.leaks", "-p", "no:cacheprovider", "-v", "-n", "0")
