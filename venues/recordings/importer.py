@@ -54,7 +54,9 @@ def import_recording(catalog: Catalog, recording: Recording, progress: Progress,
         return Imported(recording.name, known, sum_counts(day.drops for day in known), skipped=True)
     findings, terms = Findings(), RecordingTerms(catalog.contracts)
     events = LOADERS[recording.format].events(recording, terms, findings)
-    run = _Run(catalog, terms, findings, recording.format, sources, recording.name, again)
+    run = _Run(
+        catalog, terms, findings, recording.format, sources, recording.name, again, trades_alone=recording.trades_alone
+    )
     return run.write(events, progress)
 
 
@@ -89,9 +91,11 @@ class _Run:
         sources: list[Source],
         name: str,
         again: bool,
+        trades_alone: bool = False,
     ) -> None:
         self.catalog, self.terms, self.findings = catalog, terms, findings
         self.format, self.sources, self.name, self.again = format_name, sources, name, again
+        self.trades_alone = trades_alone
         self.staging = catalog.root / ".staging"
 
     def write(self, events: Iterable[Event], progress: Progress) -> Imported:
@@ -152,7 +156,7 @@ class _InstrumentWriter:
         date = as_date(stated) if stated else self._clock.trading_day(event.ts_recv)
         finished = None
         if self._date is None or date > self._date:
-            if isinstance(event, Trade) and self._date is None:
+            if isinstance(event, Trade) and self._date is None and not self._run.trades_alone:
                 self._drops["trade_before_book"] += 1
                 return None
             finished = self.close()

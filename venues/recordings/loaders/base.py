@@ -44,10 +44,14 @@ class Traits(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """Files that together are one recording, in the order in which they are read."""
+    """Files that together are one recording, in the order in which they are read.
+
+    With `trades_alone` it tells of no book: its trades stand without one.
+    """
 
     format: str
     files: tuple[Path, ...]
+    trades_alone: bool = False
 
     @property
     def name(self) -> str:
