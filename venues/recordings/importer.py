@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import msgspec
 
@@ -36,11 +37,13 @@ class Imported(msgspec.Struct, frozen=True):
     skipped: bool
 
 
-def import_recording(catalog: Catalog, recording: Recording, progress: Progress, again: bool = False) -> Imported:
+def import_recording(
+    catalog: Catalog, recording: Recording, progress: Progress, again: bool = False, first: int | None = None
+) -> Imported:
     """Import one recording; one that is there already from the same files is left as it is, unless `again`.
 
     A day that the catalog has from other files is added to; where both tell of the same time they must agree,
-    or `again` replaces what was there.
+    or `again` replaces what was there. `first` reads so many events and no more: for a look at them.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def import_recording(catalog: Catalog, recording: Recording, progress: Progress,
         The recording cannot be read; days it completed before stay, the one at hand is not kept.
 
     """
-    sources = [Source(path.name, sha256(path)) for path in recording.files]
+    sources = [Source(path.name, sha256(path) if first is None else "") for path in recording.files]
     known = [] if again else catalog.completed(sources)
     if known:
         return Imported(recording.name, known, sum_counts(day.drops for day in known), skipped=True)
@@ -57,7 +60,7 @@ def import_recording(catalog: Catalog, recording: Recording, progress: Progress,
     run = _Run(
         catalog, terms, findings, recording.format, sources, recording.name, again, trades_alone=recording.trades_alone
     )
-    return run.write(events, progress)
+    return run.write(islice(events, first), progress)
 
 
 def import_events(
