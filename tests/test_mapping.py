@@ -245,6 +245,35 @@ def test_times_of_parquet_and_files_without_header(home: Path) -> None:
     assert same(BTC)[0]["ts"] == T0
 
 
+QUOTES = {"row": "snapshot", "bid_price": "b.p", "bid_size": "B", "ask_price": "a[0]", "ask_size": "A"}
+
+
+@pytest.mark.parametrize("form", ["plain", "bom", "crlf", "blanks", "quoted", "tabs", "parquet", "categories"])
+def test_ways_to_write_a_table(home: Path, form: str) -> None:
+    names, row = ["t", "who", "b.p", "B", "a[0]", "A"], [str(T0_US), "BTC", "100", "1", "101", "2"]
+    mine = {"instrument": {"column": "who", "names": {"BTC": BTC}}, "time": {"arrival": "t"}, "rows": [QUOTES]}
+    path = home / ("a.parquet" if form in ("parquet", "categories") else "a.csv")
+    if path.suffix == ".parquet":
+        who = pa.array(["BTC"])
+        columns = [
+            pa.array([float(T0_US)]),
+            who.dictionary_encode() if form == "categories" else who,
+            *(pa.array([int(x)]) for x in row[2:]),
+        ]
+        pq.write_table(pa.table(columns, names=names), path)
+    else:
+        sep = {"tabs": "\t", "blanks": " , "}.get(form, ",")
+        if form == "quoted":
+            names, row = [f'"{name}"' for name in names], [f'"{field}"' for field in row]
+        text = "".join(sep.join(line) + ("\r\n" if form == "crlf" else "\n") for line in (names, row))
+        path.write_bytes((b"\xef\xbb\xbf" if form == "bom" else b"") + text.encode())
+    if form == "tabs":
+        mine["csv"] = {"delimiter": "\t"}
+    mapped(mapping(home, mine), path)
+    told = events(BTC, "--set", "data.path=mapped")
+    assert [(e["ts"], e["bids"], e["asks"]) for e in told] == [(T0, [[100.0, 1.0]], [[101.0, 2.0]])]
+
+
 def test_quotes_alone_and_trades_alone_are_recordings(home: Path) -> None:
     _, prints = generic(home)
     mapped(mapping(home, CHANGES), prints)
@@ -383,7 +412,7 @@ FIELDS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.lists(FIELDS, min_size=4, max_size=7), max_size=5), place=st.integers(0, 5), word=FIELDS)
 def test_any_rows_are_refused_or_understood(home: Path, rows: list[list[str]], place: int, word: str) -> None:
     good = [str(T0_US), str(T0_US), "snap", "b", "100", "1"]
@@ -405,7 +434,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(key=st.sampled_from(["instrument", "time", "rows", "csv", *ROW]), value=VALUES)
 def test_any_mapping_is_refused_or_used(home: Path, key: str, value: object) -> None:
     book, _ = generic(home)

@@ -19,6 +19,7 @@ _MAX_COUNT = 1 << 62
 _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_SPANS = [(_FIRST_S * _NS["s"] // ns, _LAST_S * _NS["s"] // ns, ns) for ns in _NS.values()]
 
 
 class Grid:
@@ -121,8 +122,8 @@ def epoch_ns(stamp: int) -> int:
         It lies between 1990 and 2100 in none of these units.
 
     """
-    for ns in _NS.values():
-        if _FIRST_S * _NS["s"] <= stamp * ns < _LAST_S * _NS["s"]:
+    for first, last, ns in _SPANS:
+        if first <= stamp < last:
             return stamp * ns
     raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
 
