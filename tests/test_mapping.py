@@ -274,6 +274,17 @@ def test_ways_to_write_a_table(home: Path, form: str) -> None:
     assert [(e["ts"], e["bids"], e["asks"]) for e in told] == [(T0, [[100.0, 1.0]], [[101.0, 2.0]])]
 
 
+def test_changes_without_a_whole_book_are_said_to_be_so(home: Path) -> None:
+    book, _ = generic(home)
+    bare = CHANGES.replace(", snapshot: {column: kind, is: [snap]}", "")
+    result = cmm("import", "--map", mapping(home, bare), book)
+    assert result.exit_code == 0 and "no row shows the whole book" in result.stdout
+    assert (
+        "no row shows"
+        not in cmm("import", "--map", mapping(home, CHANGES, "whole.yaml"), book, "--set", "data.path=x").stdout
+    )
+
+
 def test_quotes_alone_and_trades_alone_are_recordings(home: Path) -> None:
     _, prints = generic(home)
     mapped(mapping(home, CHANGES), prints)

@@ -9,7 +9,7 @@ from typing import Any
 from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.findings import Findings
-from venues.recordings.loaders.mapping import Columns, Instrument, Mapping
+from venues.recordings.loaders.mapping import Change, Columns, Instrument, Mapping, Order
 from venues.recordings.loaders.mapping_rows import Changes, Orders, Prints, Snapshots, Stamp, Symbol, matches, reader
 from venues.recordings.loaders.mapping_tables import Fields, Table
 from venues.recordings.loaders.messages import next_message
@@ -17,6 +17,8 @@ from venues.recordings.loaders.units import Grid
 from venues.recordings.terms import RecordingTerms
 
 type _Reader = Snapshots | Changes | Orders | Prints
+
+_NO_WHOLE_BOOK = "no row shows the whole book: what rested before the first row is missing until it changes"
 
 
 class MappedStream:
@@ -143,6 +145,8 @@ class MappedStream:
             raise DataError(f"{path}: {word!r} names no exchange; give it as `exchange` under `instrument`")
         find = self._terms.find
         contract = find(right, left, ts) or find(left, right, ts) or self._terms.need(right, left, ts, path)
+        if any(isinstance(kind, Order) or (isinstance(kind, Change) and not kind.snapshot) for kind in self._kinds):
+            self._findings.note(contract.id, "whole", _NO_WHOLE_BOOK)
         known = (symbol for symbol in self._symbols.values() if symbol.id == contract.id)
         return next(known, None) or Symbol(Grid(contract, self._findings.of(contract.id)))
 
