@@ -13,7 +13,7 @@ from engine.cli.options import configured
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.recordings.events import BookShown, TradeShown
-    from engine.recordings.importing import Imports
+    from engine.recordings.importing import Imports, Trial
     from engine.reports.inspection import Inspection
     from venues.recordings.catalog import Day
     from venues.recordings.importer import Imported
@@ -24,15 +24,38 @@ _SHOWN_DAYS = 40
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_name", help="Format of the files, instead of finding it by content.")
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Path(path_type=Path),
+    metavar="YAML",
+    help="What the columns of any CSV or Parquet mean (docs/recordings.md); the files are one recording.",
+)
+@click.option("--try", "trial", is_flag=True, help="Show the first events as understood, and write nothing.")
 @click.option("--again", is_flag=True, help="Import again what is there already (after a change of contract terms).")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON, of a trial the events.")
 @configured
-def import_(config: Config, files: tuple[Path, ...], format_name: str | None, again: bool, as_json: bool) -> None:
-    """Import recordings into the catalog."""
-    from engine.cli import console
-    from engine.recordings.importing import import_files
+def import_(
+    config: Config,
+    files: tuple[Path, ...],
+    format_name: str | None,
+    mapping: Path | None,
+    trial: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Import recordings into the catalog.
 
-    imports = import_files(config, list(files), format_name, again=again, progress=console.PROGRESS)
+    CTP, Binance, Tardis, Coinbase, Bitstamp, LOBSTER, Databento and SGX files are known by their content; any other
+    CSV or Parquet by a mapping file.
+    """
+    from engine.cli import console
+    from engine.recordings.importing import import_files, try_files
+
+    if trial:
+        _show_trials(try_files(config, list(files), format_name, mapping=mapping), as_json)
+        return
+    imports = import_files(config, list(files), format_name, mapping=mapping, again=again, progress=console.PROGRESS)
     for path in imports.empty:
         click.echo(f"{path}: skipped, it holds no rows", err=True)
     if imports.done:
@@ -53,10 +76,26 @@ def _show_imports(imports: Imports) -> None:
     if len(days) > _SHOWN_DAYS:
         console.say(f"… and {len(days) - _SHOWN_DAYS} more days")
     for done in imports.done:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(done.drops.items())) or "nothing"
-        click.echo(f"{done.recording}: left out or changed: {reasons}")
+        click.echo(_left_out(done.recording, done.drops))
         for note in dict.fromkeys(note for day in done.days for note in day.notes):
             click.echo(f"{done.recording}: {note}")
+
+
+def _show_trials(trials: list[Trial], as_json: bool) -> None:
+    from engine.cli import console
+
+    for trial in trials:
+        for instrument, shown in trial.events.items():
+            if not as_json:
+                click.echo(f"{instrument}, the first {len(shown)} events")
+            for event in shown:
+                console.emit(event, as_json, lambda: click.echo(_line(event)))  # noqa: B023 called at once
+        click.echo(_left_out(trial.recording, trial.drops), err=as_json)
+
+
+def _left_out(recording: str, drops: dict[str, int]) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(drops.items())) or "nothing"
+    return f"{recording}: left out or changed: {reasons}"
 
 
 def _how(done: Imported, day: Day) -> str:

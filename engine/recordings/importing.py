@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from engine.config import Config
 from engine.progress import SILENT, Progress, Share
-from engine.recordings.catalog import open_catalog
+from engine.recordings.catalog import contract_table, open_catalog
+from engine.recordings.events import BookShown, TradeShown, events
 from market.errors import ConfigError, DataError, EmptyFileError
+from venues.recordings.catalog import Catalog
 from venues.recordings.importer import Imported, import_recording
-from venues.recordings.loaders import LOADERS, recordings
+from venues.recordings.loaders import LOADERS, Recording, mapped_recording, recordings
+
+_TRIED, _SHOWN = 5_000, 20
+"""Events that a trial reads, and those that it shows of each instrument."""
 
 
 class Imports(msgspec.Struct, frozen=True):
@@ -25,11 +32,20 @@ class Imports(msgspec.Struct, frozen=True):
     """Files without a row, skipped."""
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """The first events of a recording, by instrument, and what was left out or changed before and between them."""
+
+    recording: str
+    events: dict[str, list[TradeShown | BookShown]]
+    drops: dict[str, int]
+
+
 def import_files(
     config: Config,
     files: list[Path],
     format_name: str | None = None,
     *,
+    mapping: Path | None = None,
     again: bool = False,
     progress: Progress = SILENT,
 ) -> Imports:
@@ -42,6 +58,8 @@ def import_files(
         Files or folders.
     format_name : str, optional
         Instead of finding each file's format by its content.
+    mapping : Path, optional
+        What the files' columns mean (`venues.recordings.loaders.mapping`): they are one recording.
     again : bool
         Import anew what is there already.
     progress : Progress
@@ -49,16 +67,14 @@ def import_files(
     Raises
     ------
     ConfigError
-        There is no such format.
+        There is no such format, or the mapping cannot be used.
     DataError
         There is no such file, nothing knows its format, or none holds a row.
 
     """
-    if format_name is not None and format_name not in LOADERS:
-        raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
     catalog = open_catalog(config)
     empty: list[Path] = []
-    found = recordings(files, format_name, empty)
+    found = _recordings(files, format_name, mapping, empty)
     done: list[Imported] = []
     with catalog.lock(), progress.share("importing") as update:
         for index, recording in enumerate(found):
@@ -71,6 +87,37 @@ def import_files(
     if not done:
         raise EmptyFileError(f"{empty[0]}: the file is empty; nothing was imported")
     return Imports(catalog.root, done, None, empty)
+
+
+def try_files(
+    config: Config, files: list[Path], format_name: str | None = None, *, mapping: Path | None = None
+) -> list[Trial]:
+    """The first events of each recording as an import would understand them; nothing is kept.
+
+    Raises as `import_files` does.
+    """
+    found = _recordings(files, format_name, mapping, [])
+    if not found:
+        raise EmptyFileError(f"{files[0]}: the file is empty")
+    trials = []
+    for recording in found:
+        with tempfile.TemporaryDirectory() as folder, SILENT.share("trying") as update:
+            catalog = Catalog(Path(folder), contract_table(config))
+            done = import_recording(catalog, recording, _events(update, 0.0), first=_TRIED)
+            days = {day.instrument: day for day in reversed(done.days)}
+            shown = {name: list(islice(events(catalog, day), _SHOWN)) for name, day in sorted(days.items())}
+            trials.append(Trial(recording.name, shown, done.drops))
+    return trials
+
+
+def _recordings(files: list[Path], format_name: str | None, mapping: Path | None, empty: list[Path]) -> list[Recording]:
+    if mapping is not None:
+        if format_name is not None:
+            raise ConfigError(f"--format {format_name}: --map says what the files are already; leave one out")
+        return mapped_recording(mapping, files, empty)
+    if format_name is not None and format_name not in LOADERS:
+        raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
+    return recordings(files, format_name, empty)
 
 
 def _events(update: Share, share: float) -> Callable[[str, int], None]:

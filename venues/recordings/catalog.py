@@ -294,6 +294,8 @@ def _merge(parts: list[Day]) -> Day:
 
 
 def _kind(part: Day) -> str:
+    if not part.book_updates:
+        return f"a {part.format} recording of trades alone"
     what = "of orders" if part.orders else f"of {part.depth} levels" if part.depth else "of whole books"
     return f"a {part.format} recording {what}"
 

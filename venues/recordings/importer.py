@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import msgspec
 
@@ -36,11 +37,13 @@ class Imported(msgspec.Struct, frozen=True):
     skipped: bool
 
 
-def import_recording(catalog: Catalog, recording: Recording, progress: Progress, again: bool = False) -> Imported:
+def import_recording(
+    catalog: Catalog, recording: Recording, progress: Progress, again: bool = False, first: int | None = None
+) -> Imported:
     """Import one recording; one that is there already from the same files is left as it is, unless `again`.
 
     A day that the catalog has from other files is added to; where both tell of the same time they must agree,
-    or `again` replaces what was there.
+    or `again` replaces what was there. `first` reads so many events and no more: for a look at them.
 
     Raises
     ------
@@ -48,14 +51,16 @@ def import_recording(catalog: Catalog, recording: Recording, progress: Progress,
         The recording cannot be read; days it completed before stay, the one at hand is not kept.
 
     """
-    sources = [Source(path.name, sha256(path)) for path in recording.files]
+    sources = [Source(path.name, sha256(path) if first is None else "") for path in recording.files]
     known = [] if again else catalog.completed(sources)
     if known:
         return Imported(recording.name, known, sum_counts(day.drops for day in known), skipped=True)
     findings, terms = Findings(), RecordingTerms(catalog.contracts)
     events = LOADERS[recording.format].events(recording, terms, findings)
-    run = _Run(catalog, terms, findings, recording.format, sources, recording.name, again)
-    return run.write(events, progress)
+    run = _Run(
+        catalog, terms, findings, recording.format, sources, recording.name, again, trades_alone=recording.trades_alone
+    )
+    return run.write(islice(events, first), progress)
 
 
 def import_events(
@@ -89,9 +94,11 @@ class _Run:
         sources: list[Source],
         name: str,
         again: bool,
+        trades_alone: bool = False,
     ) -> None:
         self.catalog, self.terms, self.findings = catalog, terms, findings
         self.format, self.sources, self.name, self.again = format_name, sources, name, again
+        self.trades_alone = trades_alone
         self.staging = catalog.root / ".staging"
 
     def write(self, events: Iterable[Event], progress: Progress) -> Imported:
@@ -152,7 +159,7 @@ class _InstrumentWriter:
         date = as_date(stated) if stated else self._clock.trading_day(event.ts_recv)
         finished = None
         if self._date is None or date > self._date:
-            if isinstance(event, Trade) and self._date is None:
+            if isinstance(event, Trade) and self._date is None and not self._run.trades_alone:
                 self._drops["trade_before_book"] += 1
                 return None
             finished = self.close()

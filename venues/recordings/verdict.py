@@ -90,7 +90,9 @@ def judge(quality: Quality, config: VerdictConfig) -> Verdict:
         _over(q.gap_s / time if time else 0.0, config.silent, f"{q.gap_s:,.0f} s of silence in {len(q.gaps):,} gaps"),
         (
             2 if minutes < config.minutes.unusable else int(minutes < config.minutes.care),
-            f"only {q.covered_s:.0f} s of two-sided book: too little to judge a strategy",
+            f"only {q.covered_s:.0f} s of two-sided book: too little to judge a strategy"
+            if q.book_updates
+            else "no book, trades alone: there is nothing to quote against",
         ),
     ]
     found += [(1, text) for text in q.warnings]

@@ -13,6 +13,7 @@ from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
 from venues.recordings.loaders.lobster import LobsterLoader
+from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
 from venues.recordings.loaders.sgx import SgxLoader
 from venues.recordings.loaders.shanghai import ShanghaiLoader
 from venues.recordings.loaders.tardis import TardisLoader
@@ -29,6 +30,7 @@ LOADERS: dict[str, Loader] = {
         DatabentoLoader(),
         SgxLoader(),
         ShanghaiLoader(),
+        MappingLoader(),
     )
 }
 
@@ -47,7 +49,7 @@ def detect(path: Path) -> Loader:
     first = start.split("\n", 1)[0].strip()[:80]
     raise DataError(
         f"{path}: no known recording format begins with {first!r}; "
-        f"name one with --format ({', '.join(LOADERS)}) or check the columns"
+        f"name one with --format ({', '.join(LOADERS)}), or say what its columns mean with --map"
     )
 
 
@@ -80,4 +82,4 @@ def recordings(
     return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
 
 
-__all__ = ["LOADERS", "Loader", "Recording", "Traits", "detect", "recordings", "traits"]
+__all__ = ["LOADERS", "Loader", "Recording", "Traits", "detect", "mapped_recording", "recordings", "traits"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import decimal
 import gzip
 import io
 import lzma
@@ -20,10 +19,10 @@ import zstandard
 from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.findings import Findings
-from venues.recordings.loaders.units import epoch_ns
+from venues.recordings.loaders.units import epoch_ns, whole_number
 from venues.recordings.terms import RecordingTerms
 
-_NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "nat", "-"})
+NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "nat", "-"})
 """How vendors write that there is nothing, in lower case."""
 
 
@@ -44,10 +43,14 @@ class Traits(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """Files that together are one recording, in the order in which they are read."""
+    """Files that together are one recording, in the order in which they are read.
+
+    With `trades_alone` it tells of no book: its trades stand without one.
+    """
 
     format: str
     files: tuple[Path, ...]
+    trades_alone: bool = False
 
     @property
     def name(self) -> str:
@@ -168,7 +171,7 @@ class Rows:
         try:
             value = float(text)
         except ValueError:
-            if text.strip().lower() in _NOTHING:
+            if text.strip().lower() in NOTHING:
                 return None
             raise self.error(name, "a number") from None
         if math.isnan(value):
@@ -181,16 +184,9 @@ class Rows:
         """The field as a whole number, also as R and pandas write it (1e+08, 100000000.0)."""
         text = self._row[self._index(name)]
         try:
-            return int(text)
+            return whole_number(text)
         except ValueError:
-            pass
-        try:
-            exact = decimal.Decimal(text.strip())
-            if exact.is_finite() and exact == exact.to_integral_value() and exact.adjusted() < 20:
-                return int(exact)
-        except decimal.InvalidOperation:
-            pass
-        raise self.error(name, "a whole number")
+            raise self.error(name, "a whole number") from None
 
     def time(self, name: str) -> int:
         """The field, a time since 1970 in s, ms, µs or ns, as nanoseconds."""

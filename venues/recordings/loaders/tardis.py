@@ -15,6 +15,7 @@ from market.errors import DataError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
 from venues.recordings.loaders.base import Recording, Rows, Traits, head
 from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.messages import MessageBook, next_message
 from venues.recordings.loaders.order import Seen, in_time
 from venues.recordings.loaders.units import Grid
 from venues.recordings.terms import RecordingTerms
@@ -80,54 +81,18 @@ def _kind(header: str) -> str | None:
     return "trades" if header.strip().endswith("id,side,price,amount") else None
 
 
-class _Symbol:
+class _Symbol(MessageBook):
     """One instrument's grid, and how far its book has come."""
 
     def __init__(self, grid: Grid) -> None:
-        self.grid, self.id, self.counts = grid, grid.contract.id, grid.counts
+        super().__init__(grid.contract.id)
+        self.grid, self.counts = grid, grid.counts
         self.trades = Seen()
-        self.has_book = False
-        self.message: list[Level] = []
-        self.stamp, self.is_snapshot = (0, 0), False  # of the message: exchange and arrival time
-        self.held: list[Level] = []  # a snapshot that may go on
-        self._held_stamp, self._run, self._shown = (0, 0), 0, set[tuple[int, int]]()
 
     def level(self, row: Rows, side: int, price: str, amount: str) -> Level | None:
         """A level of the row; None where it is off the tick, or where nothing stands."""
         found = _shown(row, side, price, amount)
         return self.grid.level(*found) if found is not None else None
-
-    def goes_on(self, is_snapshot: bool, ts_event: int) -> bool:
-        return bool(self.held) and is_snapshot and ts_event == self._run
-
-    def flush(self) -> Iterator[BookUpdate]:
-        """The snapshot that was held."""
-        if self.held:
-            yield BookUpdate(self.id, *self._held_stamp, self.held, snapshot=True)
-            self.held = []
-
-    def end_message(self) -> Iterator[BookUpdate]:
-        """Take the message at hand: a change, a snapshot, or more of the last snapshot."""
-        message, self.message = self.message, []
-        if not message:
-            return
-        shown = {level[:2] for level in message}
-        more = self.is_snapshot and self._run == self.stamp[0] and shown.isdisjoint(self._shown)
-        if more and self.held:
-            self.held += message
-            self._held_stamp = self.stamp
-        elif more:
-            yield BookUpdate(self.id, *self.stamp, message)
-        else:
-            yield from self.flush()
-            if self.is_snapshot:
-                self.held, self._held_stamp, self._run = message, self.stamp, self.stamp[0]
-                self._shown = set()
-            else:
-                self._run = 0
-                yield BookUpdate(self.id, *self.stamp, message)
-        if self.is_snapshot:
-            self._shown |= shown
 
 
 class _Reader:
@@ -180,11 +145,7 @@ def _shown(row: Rows, side: int, price: str, amount: str) -> tuple[int, float, f
 
 
 def _incremental(rows: _Reader) -> Iterator[Event]:
-    """Rows of one local timestamp are one message; a snapshot replaces the book.
-
-    A snapshot may come in several messages, which bear the exchange's time of the first and show other
-    prices; where every message is a snapshot, each replaces the book.
-    """
+    """Rows of one local timestamp are one message; a snapshot replaces the book."""
     now = 0
     for row, symbol, ts_event, ts in rows:
         is_snapshot = row.text("is_snapshot").strip().lower() in ("true", "1", "t")
@@ -192,10 +153,7 @@ def _incremental(rows: _Reader) -> Iterator[Event]:
         if side is None:
             raise row.error("side", "bid or ask")
         if ts != now:
-            for other in rows.symbols.values():
-                yield from other.end_message()
-                if other is not symbol or not other.goes_on(is_snapshot, ts_event):
-                    yield from other.flush()
+            yield from next_message(rows.symbols.values(), symbol, is_snapshot, ts_event)
             now = ts
         elif symbol.is_snapshot != is_snapshot:
             yield from symbol.end_message()

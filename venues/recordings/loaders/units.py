@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 from market.contracts import Contract
 from market.errors import DataError
@@ -16,7 +18,8 @@ _MAX_COUNT = 1 << 62
 """What Nautilus' fixed-point prices and quantities, and 64 bits, can hold."""
 _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
-_PER_UNIT = ((1, 1_000_000_000), (1_000, 1_000_000), (1_000_000, 1_000), (1_000_000_000, 1))
+_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_SPANS = [(_FIRST_S * _NS["s"] // ns, _LAST_S * _NS["s"] // ns, ns) for ns in _NS.values()]
 
 
 class Grid:
@@ -119,7 +122,37 @@ def epoch_ns(stamp: int) -> int:
         It lies between 1990 and 2100 in none of these units.
 
     """
-    for per_second, ns in _PER_UNIT:
-        if _FIRST_S * per_second <= stamp < _LAST_S * per_second:
+    for first, last, ns in _SPANS:
+        if first <= stamp < last:
             return stamp * ns
     raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
+
+
+def in_unit(stamp: int | Decimal, unit: Literal["s", "ms", "us", "ns"]) -> int:
+    """Nanoseconds of a time stamp since 1970 in a known unit, with decimals or without.
+
+    Raises
+    ------
+    ValueError
+        It lies before 1990 or after 2100, as one of another unit does.
+
+    """
+    ns = round(stamp * _NS[unit])
+    if not _FIRST_S * _NS["s"] <= ns < _LAST_S * _NS["s"]:
+        raise ValueError(f"{stamp} {unit} since 1970 is not between 1990 and 2100")
+    return ns
+
+
+def whole_number(text: str) -> int:
+    """A whole number, also as R and pandas write it (1e+08, 100000000.0); raises `ValueError` for another word."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        exact = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if exact.is_finite() and exact.adjusted() < 20 and exact == exact.to_integral_value():
+        return int(exact)
+    raise ValueError(f"{text!r} is no whole number")
