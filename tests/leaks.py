@@ -38,6 +38,10 @@ def pytest_collection_finish() -> None:
     _collect(everything=True)
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what lived on ends with the interpreter, or libraries call it a leak of theirs
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """A test that failed has been told of: what its traceback held goes silently, not in the middle of another."""
