@@ -8,7 +8,7 @@ from nautilus_trader.live import LiveNodeBuilder
 from nautilus_trader.model import AccountId
 
 from market.errors import DataError
-from venues.live.adapters_config import AdapterConfig, socket_url, urls
+from venues.live.adapters_config import AdapterConfig, urls
 
 _LIVE = {"mainnet": "LIVE", "testnet": "TESTNET", "demo": "DEMO"}
 _MAIN = {"mainnet": "MAINNET", "testnet": "TESTNET", "demo": "TESTNET"}
@@ -77,12 +77,11 @@ def _binance(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import binance as b
 
     futures = instrument.rpartition(".")[0].endswith("-PERP")
-    base = config.base_url
     return b.BinanceDataClientFactory(), b.BinanceDataClientConfig(
         product_type=b.BinanceProductType.USD_M if futures else b.BinanceProductType.SPOT,
         environment=getattr(b.BinanceEnvironment, _LIVE[config.environment]),
-        base_url_http=base,
-        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+        base_url_http=config.base_url,
+        base_url_ws=config.socket,
     )
 
 
@@ -90,43 +89,39 @@ def _okx(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import okx as o
 
     swap = instrument.rpartition(".")[0].endswith("-SWAP")
-    base = config.base_url
     return o.OKXDataClientFactory(), o.OKXDataClientConfig(
         instrument_types=[o.OKXInstrumentType.SWAP if swap else o.OKXInstrumentType.SPOT],
         environment=getattr(o.OKXEnvironment, _DEMO[config.environment]),
-        base_url_http=base,
-        base_url_ws_public=config.ws_url or (socket_url(base) if base is not None else None),
+        base_url_http=config.base_url,
+        base_url_ws_public=config.socket,
     )
 
 
 def _hyperliquid(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import hyperliquid as h
 
-    base = config.base_url
     return h.HyperliquidDataClientFactory(), h.HyperliquidDataClientConfig(
         environment=getattr(h.HyperliquidEnvironment, _MAIN[config.environment]),
-        base_url_http=base,
-        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+        base_url_http=config.base_url,
+        base_url_ws=config.socket,
     )
 
 
 def _kraken(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import kraken as k
 
-    base = config.base_url
     return k.KrakenDataClientFactory(), k.KrakenDataClientConfig(
         environment=getattr(k.KrakenEnvironment, _DEMO[config.environment]),
-        base_url=base,
-        ws_public_url=config.ws_url or (socket_url(base) if base is not None else None),
+        base_url=config.base_url,
+        ws_public_url=config.socket,
     )
 
 
 def _deribit(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import deribit as d
 
-    base = config.base_url
     return d.DeribitDataClientFactory(), d.DeribitDataClientConfig(
         environment=getattr(d.DeribitEnvironment, _MAIN[config.environment]),
-        base_url_http=base,
-        base_url_ws=config.ws_url or (socket_url(base) if base is not None else None),
+        base_url_http=config.base_url,
+        base_url_ws=config.socket,
     )

@@ -28,6 +28,13 @@ class AdapterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ws_url: str | None = None
     sequence: Literal["contiguous", "rising", "ignore"] = "ignore"
 
+    @property
+    def socket(self) -> str | None:
+        """The public socket's address where it is not the venue's own: named, or that of the HTTP server named."""
+        if self.ws_url is not None or self.base_url is None:
+            return self.ws_url
+        return socket_url(self.base_url)
+
 
 class AdaptersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All venues with an adapter."""
