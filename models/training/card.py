@@ -94,24 +94,18 @@ def _scores(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _with_interval(score: Score, metric: Metric) -> str:
+def _with_interval(score: Score, metric: Metric, form: str = ".3f") -> str:
     interval = score.interval(metric)
-    tail = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval is not None else ""
-    return f"{score.value(metric):.3f}{tail}"
+    tail = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval is not None else ""
+    return f"{score.value(metric):{form}}{tail}"
 
 
 def _differences(metrics: Metrics) -> list[str]:
     lines = []
     for who, d in metrics.against.items():
-        parts = [f"{task} ({metric}) {_signed(d, metric)}" for task, metric in JUDGED.items()]
+        parts = [f"{task} ({metric}) {_with_interval(d, metric, '+.4f')}" for task, metric in JUDGED.items()]
         lines.append(f"- Hájek-MoE minus {who}: {', '.join(parts)}")
     return lines
-
-
-def _signed(score: Score, metric: Metric) -> str:
-    interval = score.interval(metric)
-    tail = f" [{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval is not None else ""
-    return f"{score.value(metric):+.4f}{tail}"
 
 
 def _teacher(metrics: Metrics) -> list[str]:
@@ -121,7 +115,7 @@ def _teacher(metrics: Metrics) -> list[str]:
         cells = [_with_interval(s, metric) for metric in JUDGED.values()]
         lines.append(f"| {who} | {s.samples:,} | {' | '.join(cells)} |")
     for who, d in (metrics.teacher_minus or {}).items():
-        parts = [f"{task} ({metric}) {_signed(d, metric)}" for task, metric in JUDGED.items()]
+        parts = [f"{task} ({metric}) {_with_interval(d, metric, '+.4f')}" for task, metric in JUDGED.items()]
         lines += ["", f"Teacher minus {who}: {', '.join(parts)}."]
     if metrics.teacher_against_labels is not None:
         kept = [task for task, error in metrics.teacher_against_labels.items() if error.distilled]
