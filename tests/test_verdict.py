@@ -52,7 +52,10 @@ def test_a_book_without_a_side_is_not_usable_and_a_backtest_refuses_it(home: Pat
     assert "leave a side empty" in found["reasons"][0]
     backtest = ("backtest", "--instrument", NAME, "--quoter", "foic", "--json", "--set", "backtest.sensitivity=none")
     refused(cmm(*backtest), "2021-01-04 is not usable", "leave a side empty", "--anyway")
-    assert cmm(*backtest, "--dates", "2021-01-05").exit_code == 0
+    careful = cmm(*backtest, "--dates", "2021-01-05")
+    assert careful.exit_code == 0, careful.output
+    notes = json.loads(careful.stdout.splitlines()[-1])["notes"]
+    assert any("2021-01-05 needs care: level 1 only" in note for note in notes)
     result = cmm(*backtest, "--anyway")
     assert result.exit_code == 0, result.output
     assert any("is not usable" in note for note in json.loads(result.stdout.splitlines()[-1])["notes"])

@@ -10,7 +10,7 @@ from venues.recordings.verdict import judge
 
 
 def refuse_unusable(config: Config, instrument: str, dates: str | None = None, *, anyway: bool = False) -> list[str]:
-    """Judge the days of an instrument; return notes on those that are not usable.
+    """Judge the days of an instrument; return a note on each that needs care, or is not usable.
 
     Raises
     ------
@@ -21,6 +21,8 @@ def refuse_unusable(config: Config, instrument: str, dates: str | None = None, *
     catalog, notes = open_catalog(config), []
     for day in select_days(catalog, instrument, dates):
         verdict = judge(measure(catalog, day)[0], config.inspect)
+        if verdict.verdict == "care":
+            notes.append(f"{day.instrument} {day.date} needs care: {'; '.join(verdict.reasons)}")
         if verdict.verdict != "unusable":
             continue
         said = f"{day.instrument} {day.date} is not usable: {verdict.reasons[0]}"

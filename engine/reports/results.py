@@ -41,10 +41,10 @@ def run_backtest(
 
     """
     doubts = refuse_unusable(config, instrument, dates, anyway=anyway)
+    task = prepare(config, instrument, dates, progress)
     for doubt in doubts:
         progress.note(doubt)
-    task = prepare(config, instrument, dates, progress)
-    task = msgspec.structs.replace(task, notes=[*doubts, *task.notes])
+    task = msgspec.structs.replace(task, notes=[*task.notes, *doubts])
     with run_folder(config, "backtest", {"instrument": instrument, "dates": dates}) as folder:
         traded = backtest(task, progress)
         if traded.predictor is not None and traded.predictor.recalibrator is not None:
