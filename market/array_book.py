@@ -10,7 +10,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
+
+from market.compiled import compiled
 
 CAPACITY = 8192
 
@@ -31,7 +32,7 @@ class BookState(IntEnum):
 _SOUND, _ONE_SIDED, _CROSSED, _EMPTY = (int(state) for state in BookState)
 
 
-@njit(cache=True)
+@compiled
 def state_of(price, count):  # type: ignore[no-untyped-def]
     """The number of the `BookState` that a book is in."""
     bids, asks = count[0], count[1]
@@ -42,7 +43,7 @@ def state_of(price, count):  # type: ignore[no-untyped-def]
     return _CROSSED if price[0, bids - 1] >= price[1, asks - 1] else _SOUND
 
 
-@njit(cache=True)
+@compiled
 def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped-def]
     """Set a level's size, 0 removes it. A full side forgets its worst level."""
     row = side - 1
@@ -81,7 +82,7 @@ def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped
         count[row] = n - 1
 
 
-@njit(cache=True)
+@compiled
 def lots_at(price, size, count, side, ticks):  # type: ignore[no-untyped-def]
     """Lots at a price, 0 where there is no such level."""
     row = side - 1
@@ -96,7 +97,7 @@ def lots_at(price, size, count, side, ticks):  # type: ignore[no-untyped-def]
     return size[row, low] if low < count[row] and price[row, low] == ticks else 0
 
 
-@njit(cache=True)
+@compiled
 def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
     """Write best and last shown price of each side, bids first, into `out (4,) int64`.
 
@@ -115,17 +116,25 @@ def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
             out[2 * row + 1] = price[row, n - depth]
 
 
-@njit(cache=True)
+@compiled
+def show(price, size, count, depth, out):  # type: ignore[no-untyped-def]
+    """Write the `edges` and the lots at the best bid and ask, 0 where there is none, into `out (6,) int64`."""
+    edges(price, count, depth, out)
+    out[4] = size[0, count[0] - 1] if count[0] else 0
+    out[5] = size[1, count[1] - 1] if count[1] else 0
+
+
+@compiled
 def take(price, size, count, changes, n, clear, depth, out):  # type: ignore[no-untyped-def]
-    """Apply a whole update, then write its `edges`."""
+    """Apply a whole update, then `show` it."""
     if clear:
         count[:] = 0
     for i in range(n):
         set_level(price, size, count, changes[i, 0], changes[i, 1], changes[i, 2])
-    edges(price, count, depth, out)
+    show(price, size, count, depth, out)
 
 
-@njit(cache=True)
+@compiled
 def apply_levels(price, size, count, changes, n):  # type: ignore[no-untyped-def]
     """Apply `n` rows (side, ticks, lots) of `changes (…, 3) int64`."""
     for i in range(n):

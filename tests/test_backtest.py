@@ -33,7 +33,7 @@ from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.hosted import SimulatedGateway
-from venues.simulation.queues import QueueModel
+from venues.simulation.matcher import Matcher
 
 CONFIG = Config()
 
@@ -111,7 +111,7 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
     ("owner", "method"),
     [
         pytest.param(SimulatedGateway, "_deliver", id="on_trade"),
-        pytest.param(QueueModel, "traded", id="fill model"),
+        pytest.param(Matcher, "on_trade", id="fill model"),
         pytest.param(MarketMaker, "is_open", id="timer"),
         pytest.param(RunRecorder, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),
