@@ -208,7 +208,7 @@ class FeeSchedule:
             turnover=config.turnover,
             long=(overnight[0], 0),
             short=(overnight[1], 0),
-            value=_value_of(contract),
+            value=contract.mark_value.record(),
         )
         for i, tier in enumerate(fees.tiers):
             self.record["tier_turnover"][i] = tier.turnover
@@ -226,14 +226,6 @@ class FeeSchedule:
     def break_even_ticks(self, price_ticks: float) -> float:
         """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
         return float(break_even_ticks(self.record, float(price_ticks)))
-
-
-def _value_of(contract: Contract) -> Any:
-    from market.valuation import Valuation
-    t = contract.terms
-    if t.inverse:
-        return Valuation(float(t.lot * t.multiplier / t.tick), True).record()
-    return Valuation(contract.value_per_tick_lot).record()
 
 
 def _number(value: float | None) -> float:
