@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
 from market.events import BID
+from market.records import row, state_of
 from market.valuation import PLAIN, VALUE, Valuation, mark_value
 
 LEDGER = np.dtype(
@@ -20,6 +21,7 @@ LEDGER = np.dtype(
 @compiled
 def on_fill(ledger: Any, side: int, price: int, lots: int, commission: float) -> None:
     """Count a fill."""
+    ledger = row(ledger)
     signed = lots if side == BID else -lots
     ledger.position += signed
     ledger.flow -= signed * mark_value(ledger.value, float(price)) + commission
@@ -28,6 +30,7 @@ def on_fill(ledger: Any, side: int, price: int, lots: int, commission: float) ->
 @compiled
 def equity(ledger: Any, mid_ticks: float) -> float:
     """Money in and out plus the position at mid."""
+    ledger = row(ledger)
     worth: float = ledger.flow + ledger.position * mark_value(ledger.value, mid_ticks)
     return worth
 
@@ -35,14 +38,14 @@ def equity(ledger: Any, mid_ticks: float) -> float:
 @compiled
 def pnl(ledger: Any, mid_ticks: float) -> float:
     """What the trading day has earned so far, after fees."""
-    earned: float = equity(ledger, mid_ticks) - ledger.base
+    earned: float = equity(ledger, mid_ticks) - row(ledger).base
     return earned
 
 
 @compiled
 def new_day(ledger: Any, mid_ticks: float) -> None:
     """A trading day begins: its PnL counts from here."""
-    ledger.base = equity(ledger, mid_ticks)
+    row(ledger).base = equity(ledger, mid_ticks)
 
 
 class Ledger:
@@ -62,35 +65,35 @@ class Ledger:
     """
 
     def __init__(self, mark_value: Valuation = PLAIN, position: int = 0, flow: float = 0.0, base: float = 0.0) -> None:
-        self.record = record_of(LEDGER, position=position, flow=flow, base=base, value=mark_value.record())
+        self.state = state_of(LEDGER, position=position, flow=flow, base=base, value=mark_value.state())
 
     @property
     def position(self) -> int:
         """Lots held."""
-        return int(self.record["position"])
+        return int(self.state["position"][0])
 
     @property
     def flow(self) -> float:
         """Money in and out so far, fees included."""
-        return float(self.record["flow"])
+        return float(self.state["flow"][0])
 
     @property
     def base(self) -> float:
         """Equity at the start of the trading day."""
-        return float(self.record["base"])
+        return float(self.state["base"][0])
 
     def on_fill(self, side: int, price: int, lots: int, commission: float) -> None:
         """Count a fill."""
-        on_fill(self.record, side, price, lots, commission)
+        on_fill(self.state, side, price, lots, commission)
 
     def equity(self, mid_ticks: float) -> float:
         """Money in and out plus the position at mid."""
-        return equity(self.record, mid_ticks)
+        return equity(self.state, mid_ticks)
 
     def pnl(self, mid_ticks: float) -> float:
         """What the trading day has earned so far, after fees."""
-        return pnl(self.record, mid_ticks)
+        return pnl(self.state, mid_ticks)
 
     def new_day(self, mid_ticks: float) -> None:
         """A trading day begins: its PnL counts from here."""
-        new_day(self.record, mid_ticks)
+        new_day(self.state, mid_ticks)

@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
+from market.records import state_of
 
 VALUE = np.dtype([("factor", np.float64), ("inverse", np.bool_)], align=True)
 """`factor` is the money that a lot gains by a tick, of an `inverse` contract the coins that a lot buys at one tick."""
@@ -56,9 +57,9 @@ class Valuation(msgspec.Struct, frozen=True):
         """What trading one lot at a price moves, settlement currency."""
         return abs(self(ticks))
 
-    def record(self) -> Any:
-        """The terms as kernels take them."""
-        return record_of(VALUE, factor=self.factor, inverse=self.inverse)
+    def state(self) -> Any:
+        """The terms as compiled code takes them."""
+        return state_of(VALUE, factor=self.factor, inverse=self.inverse)
 
 
 PLAIN: Final = Valuation()

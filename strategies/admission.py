@@ -10,6 +10,7 @@ import numpy as np
 
 from market.compiled import compiled
 from market.events import ASK, BID
+from market.records import row
 from market.valuation import turnover
 from strategies.values import Kind
 
@@ -180,6 +181,7 @@ def admit(
         How many are admitted.
 
     """
+    limits, value, risk = row(limits), row(value), row(risk)
     buy_room = limits.max_position_lots - risk.position - risk.buys
     sell_room = limits.max_position_lots + risk.position - risk.sells
     buys, sells, count, messages = risk.buys, risk.sells, risk.open_orders, risk.messages

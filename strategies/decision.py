@@ -13,16 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
 from market.events import ASK, BID
+from market.records import row, state_of
 from market.valuation import PLAIN, VALUE, Valuation
 from models.ensemble.predictor import Forecast
 from strategies.admission import LIMITS, RISK, STANDING, Limit, admit
-from strategies.differ import DIFFER, RESTING, DifferConfig, actions_of, diff_side, differ_record, tolerance_of
+from strategies.differ import DIFFER, RESTING, DifferConfig, actions_of, diff_side, differ_state, tolerance_of
 from strategies.guard import ModelGuardConfig
-from strategies.ladder import LADDER, MAX_LEVELS, LadderConfig, build_ladder, ladder_record
-from strategies.limits import LimitsConfig, RiskState, limits_record, refusals_of, scalars_of
-from strategies.quoters import Quoter, quote, record_of_quoter
+from strategies.ladder import LADDER, MAX_LEVELS, LadderConfig, build_ladder, ladder_state
+from strategies.limits import LimitsConfig, RiskState, limits_state, refusals_of, scalars_of
+from strategies.quoters import Quoter, quote, state_of_quoter
 from strategies.values import ACTION, FORECAST, MARKET, Action, Ladder, Market
 
 
@@ -101,9 +102,9 @@ def settings_of(
     ladder: LadderConfig, differ: DifferConfig, limits: LimitsConfig, model: ModelGuardConfig, value: Valuation
 ) -> Any:
     """The SETTINGS of a configuration."""
-    return record_of(
-        SETTINGS, ladder=ladder_record(ladder), differ=differ_record(differ), limits=limits_record(limits),
-        value=value.record(), wide_ticks=model.wide_ticks, wide_sigmas=model.wide_sigmas,
+    return state_of(
+        SETTINGS, ladder=ladder_state(ladder), differ=differ_state(differ), limits=limits_state(limits),
+        value=value.state(), wide_ticks=model.wide_ticks, wide_sigmas=model.wide_sigmas,
         pulls=model.fallback == "pull",
     )  # fmt: skip
 
@@ -117,6 +118,7 @@ def _mid(market: Any) -> float:
 @compiled
 def before_quoter(settings: Any, situation: Any, plan: Any) -> None:
     """Begin a plan. Where its step is QUOTED, a quoter has to set `bid` and `ask` next."""
+    settings, situation, plan = row(settings), row(situation), row(plan)
     plan.step = _QUOTED
     if not situation.fault:
         return
@@ -140,7 +142,7 @@ def _volume(situation: Any) -> float:
 
 
 @compiled
-def plan_ladder(settings: Any, situation: Any, plan: Any) -> None:
+def _plan_ladder(settings: Any, situation: Any, plan: Any) -> None:
     """The ladder wanted: empty on paused sides, and on both where a fault pulls the quotes."""
     plan.bids = 0
     plan.asks = 0
@@ -175,7 +177,10 @@ def after_quoter(
         Scratch.
 
     """
-    plan_ladder(settings, situation, plan)
+    settings, situation, plan = row(settings), row(situation), row(plan)
+    if len(actions) < situation.bids + situation.asks + 2 * MAX_LEVELS:
+        raise IndexError("the table of actions is too short")
+    _plan_ladder(settings, situation, plan)
     plan.refused = 0
     plan.refusals[:] = 0
     tolerance = tolerance_of(settings.differ, situation.market.sigma_ticks)
@@ -196,6 +201,7 @@ def decide(
     settings: Any, quoter: Any, situation: Any, touchable: Any, standing: Any, plan: Any, actions: Any, verdict: Any
 ) -> None:
     """Make one decision with a quoter of ours (a QUOTER record); the others as in `after_quoter`."""
+    settings, situation, plan = row(settings), row(situation), row(plan)
     before_quoter(settings, situation, plan)
     if plan.step == _QUOTED:
         plan.bid, plan.ask = quote(
@@ -227,9 +233,9 @@ class Decider:
     ) -> None:
         self.quoter = quoter
         self._limit = limits.max_position_lots
-        self._settings, self._quoter = settings_of(ladder, differ, limits, model, value), record_of_quoter(quoter)
-        self._situations, self._plan = np.zeros(1, SITUATION), record_of(PLAN)
-        self._situation, self._ladder = self._situations[0], self._plan["ladder"]
+        self._settings, self._quoter = settings_of(ladder, differ, limits, model, value), state_of_quoter(quoter)
+        self._situation, self._plan = state_of(SITUATION), state_of(PLAN)
+        self._counts, self._ladder = self._plan[["bids", "asks", "actions", "refused"]], self._plan["ladder"][0]
         self._make_room(32)
 
     def _make_room(self, orders: int) -> None:
@@ -247,11 +253,11 @@ class Decider:
             )  # fmt: skip
         else:
             self._ask(inputs)
-        _, _, _, bids, asks, actions, refused, *_ = self._plan.item()
+        bids, asks, actions, refused = self._counts.item()
         return Decision(
             Ladder(self._ladder[0, :bids], self._ladder[1, :asks]),
             actions_of(self._actions[:actions]) if actions else [],
-            refusals_of(self._plan["refusals"], inputs.risk.unknown) if refused else {},
+            refusals_of(self._plan["refusals"][0], inputs.risk.unknown) if refused else {},
         )
 
     def _ask(self, inputs: Inputs) -> None:
@@ -270,13 +276,11 @@ class Decider:
         n, m, standing = len(bids), len(asks), len(risk.orders)
         if max(n + m, standing) > len(self._touchable):
             self._make_room(2 * max(n + m, standing))
-        if n:
-            self._touchable[:n] = bids
-        if m:
-            self._touchable[n : n + m] = asks
+        if n or m:
+            self._touchable[: n + m] = bids + asks
         if standing:
             self._standing[:standing] = list(risk.orders)
-        self._situations[0] = (
+        self._situation[0] = (
             market, forecast or _NO_FORECAST, scalars_of(risk), n, m, standing,
             forecast is not None, bool(fault), *paused,
         )  # fmt: skip

@@ -14,8 +14,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
 from market.events import BID
+from market.records import row, state_of
 from strategies.values import ACTION, Action, Kind
 
 RESTING = np.dtype([("price", np.int64), ("left", np.int64)])
@@ -54,14 +55,15 @@ DIFFER = np.dtype(
 """Field for field a `DifferConfig`."""
 
 
-def differ_record(config: DifferConfig) -> Any:
+def differ_state(config: DifferConfig) -> Any:
     """The tolerances as kernels take them."""
-    return record_of(DIFFER, **msgspec.structs.asdict(config))
+    return state_of(DIFFER, **msgspec.structs.asdict(config))
 
 
 @compiled
 def tolerance_of(differ: Any, sigma_ticks: float) -> int:
     """How much too passive an order may be, ticks; half a tick goes to the even one."""
+    differ = row(differ)
     ticks: int = max(differ.price_tolerance_ticks, round(differ.price_tolerance_sigmas * sigma_ticks))
     return ticks
 
@@ -136,7 +138,7 @@ def diff_side(
         Actions that stand there already.
 
     """
-    _match(differ, 1 if side == BID else -1, wanted, resting, tolerance, verdict, missing)
+    _match(row(differ), 1 if side == BID else -1, wanted, resting, tolerance, verdict, missing)
     for i in range(len(resting)):
         if verdict[i] == _CANCEL:
             _write(actions[n], _CANCEL_KIND, side, resting[i].price, 0, i)
@@ -161,7 +163,7 @@ class Differ:
     """Compares ladders with working orders, one side at a time."""
 
     def __init__(self, config: DifferConfig) -> None:
-        self._differ = differ_record(config)
+        self._differ = differ_state(config)
 
     def tolerance(self, sigma_ticks: float) -> int:
         """How much too passive an order may be, ticks."""

@@ -9,7 +9,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
+from market.records import row, state_of
 from strategies.values import Ladder
 
 MAX_LEVELS = 20
@@ -50,9 +51,9 @@ LADDER = np.dtype(
 """Field for field a `LadderConfig`."""
 
 
-def ladder_record(config: LadderConfig) -> Any:
+def ladder_state(config: LadderConfig) -> Any:
     """The shape as kernels take it."""
-    return record_of(LADDER, **msgspec.structs.asdict(config))
+    return state_of(LADDER, **msgspec.structs.asdict(config))
 
 
 @compiled
@@ -88,6 +89,7 @@ def build_ladder(
     `bid` and `ask` are the wanted best prices in (fractional) ticks; they are rounded away from
     the touch and never cross it. `volume_lots` is the forecast volume, 0 where there is none.
     """
+    ladder = row(ladder)
     best_bid = min(int(np.floor(bid + 1e-9)), touch_ask - 1)
     best_ask = max(int(np.ceil(ask - 1e-9)), touch_bid + 1)
     if best_bid >= best_ask:  # a forecast beyond the spread: keep to the side it favours
@@ -105,7 +107,7 @@ class LadderBuilder:
 
     def __init__(self, config: LadderConfig) -> None:
         self.config = config
-        self._ladder = ladder_record(config)
+        self._ladder = ladder_state(config)
         self._out: NDArray[np.int64] = np.zeros((2, config.levels, 2), np.int64)
 
     def build(

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import record_of
+from market.records import state_of
 from market.valuation import PLAIN, Valuation
 from strategies.admission import LIMITS, RISK, STANDING, Limit, admit
 from strategies.differ import actions_of
@@ -105,7 +105,7 @@ def risk_of(exposure: Exposure, orders: Iterable[tuple[int, int, bool]] = ()) ->
     return RiskState(exposure.position, exposure.buys, exposure.sells, exposure.orders, tuple(orders))
 
 
-def limits_record(config: LimitsConfig) -> Any:
+def limits_state(config: LimitsConfig) -> Any:
     """The limits as compiled code takes them."""
     values = msgspec.structs.asdict(config)
     for name, value in values.items():
@@ -113,7 +113,7 @@ def limits_record(config: LimitsConfig) -> Any:
             values[name] = min(value, _MOST_LOTS) if value is not None else -1
         elif value is None:
             values[name] = math.nan
-    return record_of(LIMITS, **values)
+    return state_of(LIMITS, **values)
 
 
 def scalars_of(risk: RiskState) -> tuple[int, int, int, int, int, float, float, float, bool]:
@@ -143,7 +143,7 @@ class RiskChecks:
 
     def __init__(self, config: LimitsConfig, value: Valuation = PLAIN) -> None:
         self.config = config
-        self._limits, self._value = limits_record(config), value.record()
+        self._limits, self._value = limits_state(config), value.state()
 
     def admit(self, actions: list[Action], risk: RiskState, mid_ticks: float) -> tuple[list[Action], dict[str, int]]:
         """Check a list of actions in order; cancels always pass.
@@ -158,7 +158,7 @@ class RiskChecks:
 
         """
         table, standing = np.array(actions, ACTION), np.array(list(risk.orders), STANDING)
-        scalars, counts = np.array(scalars_of(risk), RISK)[()], np.zeros(len(Limit), np.int64)
+        scalars, counts = np.array([scalars_of(risk)], RISK), np.zeros(len(Limit), np.int64)
         n = admit(self._limits, self._value, scalars, standing, mid_ticks, table, len(table), counts)
         return actions_of(table[:n]), refusals_of(counts, risk.unknown)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from market.compiled import compiled
 from market.events import ASK, BID
+from market.records import row
 
 
 class State(IntEnum):
@@ -43,6 +44,7 @@ _NONE = -1
 @compiled
 def with_room(table: Any, totals: Any) -> Any:
     """A table that one more order fits into: this one, or one twice as long with the same rows."""
+    totals = row(totals)
     if totals.rows < len(table):
         return table
     longer = np.zeros(2 * len(table), table.dtype)
@@ -54,6 +56,7 @@ def with_room(table: Any, totals: Any) -> Any:
 @compiled
 def find(table: Any, totals: Any, key: int) -> int:
     """The row of an order, -1 where it is not working."""
+    totals = row(totals)
     for i in range(totals.rows):
         if table[i].key == key:
             return i
@@ -69,17 +72,20 @@ def _shift(totals: Any, side: int, lots: int) -> None:
 
 
 @compiled
-def _remove(table: Any, totals: Any, row: int) -> None:
+def _remove(table: Any, totals: Any, at: int) -> None:
     totals.orders -= 1
     totals.rows -= 1
-    _shift(totals, table[row].side, -table[row].left)
-    for i in range(row, totals.rows):
+    _shift(totals, table[at].side, -table[at].left)
+    for i in range(at, totals.rows):
         table[i] = table[i + 1]
 
 
 @compiled
 def sent(table: Any, totals: Any, side: int, price: int, size: int, beyond_depth: bool, now_ns: int) -> int:
     """An order was sent; return its key. There has to be room for it."""
+    totals = row(totals)
+    if totals.rows == len(table):
+        raise IndexError("the table of orders is full")
     totals.last_key += 1
     order = table[totals.rows]
     order.key = totals.last_key
@@ -99,41 +105,42 @@ def sent(table: Any, totals: Any, side: int, price: int, size: int, beyond_depth
 @compiled
 def accepted(table: Any, totals: Any, key: int) -> None:
     """The venue has an order."""
-    row = find(table, totals, key)
-    if row != _NONE and table[row].state == _SENT:
-        table[row].state = _RESTING
+    at = find(table, totals, key)
+    if at != _NONE and table[at].state == _SENT:
+        table[at].state = _RESTING
 
 
 @compiled
 def asked(table: Any, totals: Any, key: int, state: int, now_ns: int) -> None:
     """An amendment (CHANGING) or a cancel (CANCELLING) of an order was sent."""
-    row = find(table, totals, key)
-    if row != _NONE:
-        table[row].state = state
-        table[row].since_ns = now_ns
+    at = find(table, totals, key)
+    if at != _NONE:
+        table[at].state = state
+        table[at].since_ns = now_ns
 
 
 @compiled
 def put_back(table: Any, totals: Any, key: int, state: int) -> None:
     """What was asked of an order was refused: it rests, or is still on its way (SENT)."""
-    row = find(table, totals, key)
-    if row != _NONE:
-        table[row].state = state
+    at = find(table, totals, key)
+    if at != _NONE:
+        table[at].state = state
 
 
 @compiled
 def resized(table: Any, totals: Any, key: int, left: int) -> None:
     """The venue says how much is left after an amendment (or its refusal)."""
-    row = find(table, totals, key)
-    if row == _NONE:
+    totals = row(totals)
+    at = find(table, totals, key)
+    if at == _NONE:
         return
-    order = table[row]
+    order = table[at]
     _shift(totals, order.side, left - order.left)
     order.left = left
     if order.state == _CHANGING:
         order.state = _RESTING
     if left <= 0:
-        _remove(table, totals, row)
+        _remove(table, totals, at)
 
 
 @compiled
@@ -142,31 +149,34 @@ def filled(table: Any, totals: Any, key: int, lots: int) -> tuple[int, bool]:
 
     The side is 0 where no such order works: nothing is counted.
     """
-    row = find(table, totals, key)
-    if row == _NONE:
+    totals = row(totals)
+    at = find(table, totals, key)
+    if at == _NONE:
         return 0, False
-    order = table[row]
+    order = table[at]
     side, beyond_depth = order.side, order.beyond_depth
     totals.position += lots if side == BID else -lots
     order.left -= lots
     order.filled += lots
     _shift(totals, side, -lots)
     if order.left <= 0:
-        _remove(table, totals, row)
+        _remove(table, totals, at)
     return side, beyond_depth
 
 
 @compiled
 def gone(table: Any, totals: Any, key: int) -> None:
     """Cancelled, rejected, expired or filled: nothing of it can fill any more."""
-    row = find(table, totals, key)
-    if row != _NONE:
-        _remove(table, totals, row)
+    totals = row(totals)
+    at = find(table, totals, key)
+    if at != _NONE:
+        _remove(table, totals, at)
 
 
 @compiled
 def unanswered(table: Any, totals: Any, before_ns: int) -> int:
     """How many orders wait for the venue's word since before a time: what became of them is unknown."""
+    totals = row(totals)
     waiting = 0
     for i in range(totals.rows):
         waiting += table[i].state != _RESTING and table[i].since_ns < before_ns
@@ -200,6 +210,8 @@ def lay_out(table: Any, totals: Any, situation: Any, touchable: Any, standing: A
         Of the touchable orders.
 
     """
+    totals = row(totals)
+    situation = row(situation)
     situation.bids = _lay_out_side(table, totals, BID, touchable, keys, 0)
     situation.asks = _lay_out_side(table, totals, ASK, touchable, keys, situation.bids) - situation.bids
     situation.standing = totals.rows

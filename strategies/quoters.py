@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from market.compiled import compiled, record_of
+from market.compiled import compiled
+from market.records import row, state_of
 from models.ensemble.predictor import Forecast
 from strategies.values import FORECAST, MARKET, Market
 
@@ -190,6 +191,7 @@ _CMM, _FOIC, _LIIC, _LTIIC, _AS = (int(kind) for kind in list(QuoterKind)[:5])
 @compiled
 def quote(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int) -> tuple[float, float]:
     """Best bid and ask wanted by the quoter of a record, in ticks."""
+    quoter, market, forecast = row(quoter), row(market), row(forecast)
     if quoter.kind == _CMM:
         return cmm_best(quoter, market, forecast, inventory, limit)
     if quoter.kind == _FOIC:
@@ -210,13 +212,13 @@ class OurQuoter:
     kind: ClassVar[QuoterKind]
 
     def __init__(self, **parameters: float) -> None:
-        self.record = record_of(QUOTER, kind=self.kind, **parameters)
+        self.state = state_of(QUOTER, kind=self.kind, **parameters)
 
     def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
         """Best bid and ask wanted, in ticks."""
         assert forecast is not None or not self.needs_forecast
-        seen, coming = np.array(market, MARKET)[()], np.array(forecast or _UNKNOWN, FORECAST)[()]
-        return quote(self.record, seen, coming, inventory, limit)
+        seen, coming = np.array([market], MARKET), np.array([forecast or _UNKNOWN], FORECAST)
+        return quote(self.state, seen, coming, inventory, limit)
 
 
 class CmmQuoter(OurQuoter):
@@ -232,7 +234,7 @@ class CmmQuoter(OurQuoter):
 
     def charge(self, break_even_ticks: float) -> None:
         """From now on a fill costs this much, ticks."""
-        self.record["cost"] = break_even_ticks + self._margin
+        self.state["cost"] = break_even_ticks + self._margin
 
 
 class FoicQuoter(OurQuoter):
@@ -275,11 +277,11 @@ class GlftQuoter(OurQuoter):
         super().__init__(constant=math.log1p(gamma / k) / gamma, slope=slope)
 
 
-def record_of_quoter(quoter: Quoter) -> Any | None:
-    """The record by which compiled code quotes as this quoter does; None where only Python can: it is another's, or
+def state_of_quoter(quoter: Quoter) -> Any | None:
+    """The QUOTER by which compiled code quotes as this quoter does; None where only Python can: it is another's, or
     one of ours with a `best` of its own."""
     if isinstance(quoter, OurQuoter) and type(quoter).best is OurQuoter.best:
-        return quoter.record
+        return quoter.state
     return None
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from nautilus_trader.model import ClientOrderId
 
-from market.compiled import record_of
+from market.records import state_of
 from strategies import order_table
 from strategies.limits import Exposure
 from strategies.order_table import ORDER, TOTALS, State
@@ -36,7 +36,7 @@ class WorkingOrders:
 
     def __init__(self, position: int = 0) -> None:
         self._table = np.zeros(_FIRST_ROOM, ORDER)
-        self._totals = record_of(TOTALS, position=position)
+        self._totals = state_of(TOTALS, position=position)
         self._numbers: dict[ClientOrderId, int] = {}
         self._names: dict[int, ClientOrderId] = {}
         self._all: list[Order] | None = []
