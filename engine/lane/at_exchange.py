@@ -10,7 +10,7 @@ from market.compiled import compiled
 from market.events import ASK, BID
 from market.ledger import on_fill
 from strategies import order_table
-from strategies.guard_rules import budget_spend, fills_on_fill
+from strategies.guard_rules import budget_spend, fill_pauses
 from strategies.order_table import State
 from venues.simulation.fees import charge
 from venues.simulation.latency import arrival_ns, see_book
@@ -156,7 +156,7 @@ def _fill(lane, exchange, maker, record, ts_ns, key, price, lots):  # type: igno
     fill.ts_ns, fill.side, fill.price, fill.lots = ts_ns, side, price, lots
     fill.beyond_depth, fill.commission = beyond_depth, commission
     lane.fills += 1
-    if fills_on_fill(maker.fill_guard, maker.sides, maker.recent, side, ts_ns):
+    if fill_pauses(maker.fill_guard, maker.sides, maker.recent, side, ts_ns):
         record.counts.paused_side += 1
         cancel_side(lane, exchange, maker, record, side, ts_ns)
 

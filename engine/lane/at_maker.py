@@ -18,10 +18,10 @@ from strategies.guard_rules import (
     budget_spend,
     data_on_book,
     data_on_time,
-    fills_quoted,
     is_paused,
     model_fault,
     money_check,
+    quoted,
 )
 from strategies.order_table import State, lay_out
 from strategies.quoters import quote
@@ -163,10 +163,10 @@ def finish_decision(lane, exchange, maker, record, events, e, b):  # type: ignor
     )  # fmt: skip
     own_bid = own_ask = NO_QUOTE
     if plan.bids:
-        fills_quoted(maker.sides, BID, plan.ladder[0, 0, 0])
+        quoted(maker.sides, BID, plan.ladder[0, 0, 0])
         own_bid = _distance(lane.bid - plan.ladder[0, 0, 0])
     if plan.asks:
-        fills_quoted(maker.sides, ASK, plan.ladder[1, 0, 0])
+        quoted(maker.sides, ASK, plan.ladder[1, 0, 0])
         own_ask = _distance(plan.ladder[1, 0, 0] - lane.ask)
     if plan.refused:
         record.counts.limit_bound += plan.refused

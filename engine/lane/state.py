@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from market.compiled import compiled, record_of
 
 from strategies.admission import Limit
-from strategies.guard_rules import Fault
+from strategies.guard_rules import Fault, with_room
 from strategies.ladder import MAX_LEVELS
 from strategies.trading_state import REASON_NAMES
 from venues.simulation.latency import Delays
@@ -188,7 +188,7 @@ def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
 
 @compiled
 def _lags_fit(maker):  # type: ignore[no-untyped-def]
-    return not maker.data_guard.measures_lag or maker.data_guard.rolling.end < len(maker.lags)
+    return not maker.data_guard.measures_lag or maker.data_guard.lags.end < len(maker.lags)
 
 
 def make_room(exchange: Exchange, maker: Maker, record: Record, lane: Any) -> tuple[Exchange, Maker, Record]:
@@ -197,6 +197,8 @@ def make_room(exchange: Exchange, maker: Maker, record: Record, lane: Any) -> tu
     commands = np.zeros(2 * len(exchange.commands), COMMAND)
     commands[: len(waiting)] = exchange.commands[waiting]
     lane["head"], lane["tail"] = 0, len(waiting)
+    guard = maker.data_guard
+    lags = with_room(guard["lags"], maker.lags) if guard["measures_lag"] else maker.lags
     exchange = exchange._replace(
         commands=commands,
         places=_longer(exchange.places),
@@ -210,6 +212,7 @@ def make_room(exchange: Exchange, maker: Maker, record: Record, lane: Any) -> tu
         keys=_longer(maker.keys),
         actions=_longer(maker.actions),
         verdict=_longer(maker.verdict),
+        lags=lags,
     )
     return exchange, maker, record._replace(fills=_longer(record.fills), actions=_longer(record.actions))
 

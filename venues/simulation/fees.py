@@ -208,7 +208,7 @@ class FeeSchedule:
             turnover=config.turnover,
             long=(overnight[0], 0),
             short=(overnight[1], 0),
-            value=contract.mark_value.record(),
+            value=contract.mark_value.state()[0],
         )
         for i, tier in enumerate(fees.tiers):
             self.record["tier_turnover"][i] = tier.turnover
