@@ -69,7 +69,7 @@ def test_students_learn_what_there_is_and_the_graph_says_the_same(trained: Path)
     assert shipped["r2_spread"] > 0.3
     assert shipped["r2_volume"] > 0.4
     assert metrics["parity"]["rows"] == 2000
-    assert max(metrics["parity"]["batch_1"], metrics["parity"]["batch_1000"]) <= 1e-5
+    assert max(metrics["parity"]["onnx"], metrics["parity"]["compiled"]) <= 1e-5
     assert "Ensemble and baselines on the test split (1,500 samples)" in (trained / "MODEL_CARD.md").read_text()
 
 
@@ -132,11 +132,11 @@ def test_bound_predictor_and_batch_agree(trained: Path) -> None:
         assert tuple(forecast) == pytest.approx(tuple(expected[:4]), rel=1e-4, abs=1e-4)
         assert 0 < forecast.confidence <= 1
     with pytest.raises(ValueError, match="nobody watches"):
-        _ = predictor.members
+        predictor.closeness()
     predictor.watch()
     predictor.features[0] = rows[-1]
     assert predictor.predict() == pytest.approx(tuple(batch[-1, :4]), rel=1e-4, abs=1e-4)
-    assert predictor.members.shape == (3, 3)
+    assert predictor.members.shape == predictor.closeness().shape == (3, 3)
     predictor.features[0, 0] = np.nan
     assert predictor.predict() is None
     predictor.features[0] = 1e6

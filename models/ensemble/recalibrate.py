@@ -8,6 +8,7 @@ rank-one update a sample, small solves a refit, and nothing grows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,9 @@ class _Said(NamedTuple):
     regime: int
 
 
+type Move = Callable[[dict[str, NDArray[np.float32]]], None]
+
+
 class Recalibrator:
     """Recalibration beside a running predictor: feed it what the features see, and it moves the graph's parameters.
 
@@ -43,13 +47,15 @@ class Recalibrator:
     calibration : Calibration
     config : RecalibrateConfig
     spec : FeatureSpec
+    move : callable
+        Takes the graph's parameters, at once and whenever they change.
 
     """
 
-    def __init__(self, calibration: Calibration, config: RecalibrateConfig, spec: FeatureSpec) -> None:
-        self._c, self._config, self._spec = calibration, config, spec
+    def __init__(self, calibration: Calibration, config: RecalibrateConfig, spec: FeatureSpec, move: Move) -> None:
+        self._c, self._config, self._spec, self._move = calibration, config, spec, move
         self._rolling = Rolling(calibration, config)
-        self.parameters = graph_parameters(calibration, calibration.fusion)
+        self._publish()
         self.refits = 0
         self._until = 0
         self._sample_ns, self._every_ns = round(config.sample_s * 1e9), round(config.every_s * 1e9)
@@ -80,20 +86,23 @@ class Recalibrator:
                 self._refit()
             self._next_refit = ts_ns + self._every_ns
 
+    def is_due(self, ts_ns: int) -> bool:
+        """Whether the last sample lies long enough back for another one."""
+        return self._tracker.is_due(ts_ns)
+
     def sample(self, ts_ns: int, features: NDArray[np.float32], known: NDArray[np.float32], regime: int) -> None:
-        """Remember what the students said at this update.
+        """Remember what the students said at this update; only where `is_due`.
 
         Parameters
         ----------
         ts_ns : int
         features : ndarray (features,)
         known : ndarray (students, width + 1 + D)
-            The graph's output of that name.
+            The graph's output of that name; kept, not copied.
         regime : int
 
         """
-        if self._tracker.is_due(ts_ns):
-            self._tracker.sample(ts_ns, _Said(features[-3:].copy(), known.copy(), regime))
+        self._tracker.sample(ts_ns, _Said(features[-3:].copy(), known, regime))
 
     def save(self, path: Path) -> None:
         """Write the state; loading it and feeding the same market gives the same forecasts."""
@@ -144,9 +153,7 @@ class Recalibrator:
         self._publish()
 
     def _publish(self) -> None:
-        """Write the parameters in place: the graph reads these very arrays."""
-        for name, array in graph_parameters(self._c, self._rolling.fusion).items():
-            self.parameters[name][...] = array
+        self._move(graph_parameters(self._c, self._rolling.fusion))
 
 
 def seen_until(state: Path) -> int:

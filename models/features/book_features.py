@@ -15,12 +15,15 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numba import njit
 from numpy.typing import NDArray
 
-from market.array_book import CAPACITY, ArrayBook, BookState, apply_levels, state_of
+from market.array_book import CAPACITY, ArrayBook, BookState
+from models.features import kernels
 
 VERSION = 1
+TREND_HALF_LIFE = 2
+"""Index of the half-life whose trend the quoters look at: 10 s by default."""
+
 REGIMES = ("calm", "normal", "volatile")
 TASKS = ("mid", "spread", "volume")
 
@@ -55,21 +58,7 @@ _DECAYED = (
 CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
 """Last three features: scales by which the targets were divided; the graph multiplies them back."""
 
-_LN2 = float(np.log(2.0))
-_SIGMA_FLOOR = 0.25  # ticks over the horizon: a market that stood still still has a scale
 _STATES = tuple(BookState)
-_SOUND = int(BookState.SOUND)
-_TERCILE = 0.4307  # a normal variable lies within ±0.4307 sigma with probability 1/3
-
-# scalars of the state, by place in one float64 array
-(
-    _TS, _START, _BID, _ASK, _BID_SIZE, _ASK_SIZE, _MID, _TRADE_PRICE, _TRADE_TS, _MID_TS,
-    _TYPICAL_SIZE, _LOG_VAR_MEAN, _LOG_VAR_SQUARE, _LOG_VAR_WEIGHT, _REGIME, _SEEN, _REGIME_TS,
-) = range(17)  # fmt: skip
-_SCALARS = 17
-# decayed quantities, rows of a (rows, half-lives) array
-_OFI, _SIGNED, _VOLUME, _SQUARES, _MEAN_MID, _MEAN_IMBALANCE, _MEAN_SPREAD = range(7)
-_ROWS = 7
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,176 +107,12 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(text).hexdigest()[:16]
 
 
-@njit(cache=True)
-def _decay(ts, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
-    """Age all decayed quantities to `ts`; return whether a break lies before it."""
-    last = scalars[_TS]
-    scalars[_TS] = ts
-    if last == 0.0:
-        return True
-    dt = (ts - last) * 1e-9
-    is_break = dt > max_gap
-    dt = min(max(dt, 0.0), max_gap)
-    for k in range(half_lives.shape[0]):
-        keep = np.exp(-_LN2 * dt / half_lives[k])
-        for row in range(_OFI, _SQUARES + 1):
-            decayed[row, k] *= keep
-        if scalars[_MID] > 0.0 and not is_break:  # the value that stood held until now
-            mid, width = scalars[_MID], scalars[_ASK] - scalars[_BID]
-            total = scalars[_BID_SIZE] + scalars[_ASK_SIZE]
-            imbalance = (scalars[_BID_SIZE] - scalars[_ASK_SIZE]) / total
-            decayed[_MEAN_MID, k] += (1.0 - keep) * (mid - decayed[_MEAN_MID, k])
-            decayed[_MEAN_IMBALANCE, k] += (1.0 - keep) * (imbalance - decayed[_MEAN_IMBALANCE, k])
-            decayed[_MEAN_SPREAD, k] += (1.0 - keep) * (width - decayed[_MEAN_SPREAD, k])
-            if k == half_lives.shape[0] - 1:
-                scalars[_TYPICAL_SIZE] += (1.0 - keep) * (0.5 * total - scalars[_TYPICAL_SIZE])
-    return is_break
+def sigma_ticks(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation of the mid price over the horizon, ticks (…,), of feature vectors (…, features).
 
-
-@njit(cache=True)
-def _on_trade(ts, ticks, lots, sign, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
-    _decay(ts, scalars, decayed, half_lives, max_gap)
-    for k in range(half_lives.shape[0]):
-        decayed[_SIGNED, k] += sign * lots
-        decayed[_VOLUME, k] += lots
-    scalars[_TRADE_PRICE] = ticks
-    scalars[_TRADE_TS] = ts
-
-
-@njit(cache=True)
-def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
-    """Apply level changes and, where the book is sound, move the state to the new touch; return its `BookState`."""
-    is_break = _decay(ts, scalars, decayed, half_lives, max_gap)
-    scalars[_START] = min(scalars[_START], ts)  # a clock that was set back must not begin the warm-up far ahead
-    if clear:
-        count[0] = 0
-        count[1] = 0
-    apply_levels(price, size, count, changes, n)
-    state = state_of(price, count)
-    if state != _SOUND:
-        scalars[_MID] = 0.0
-        return state
-    bid, ask = float(price[0, count[0] - 1]), float(price[1, count[1] - 1])
-    bid_size, ask_size = float(size[0, count[0] - 1]), float(size[1, count[1] - 1])
-    mid = 0.5 * (bid + ask)
-    if is_break or scalars[_MID] == 0.0:
-        scalars[_START] = ts if is_break or scalars[_SEEN] == 0.0 else scalars[_START]
-        scalars[_MID_TS] = ts
-        for k in range(half_lives.shape[0]):
-            decayed[_MEAN_MID, k] = mid
-            if scalars[_SEEN] == 0.0:
-                decayed[_MEAN_IMBALANCE, k] = (bid_size - ask_size) / (bid_size + ask_size)
-                decayed[_MEAN_SPREAD, k] = ask - bid
-        if scalars[_SEEN] == 0.0:
-            scalars[_TYPICAL_SIZE] = 0.5 * (bid_size + ask_size)
-        scalars[_SEEN] = 1.0
-    else:
-        flow = 0.0
-        if bid >= scalars[_BID]:
-            flow += bid_size
-        if bid <= scalars[_BID]:
-            flow -= scalars[_BID_SIZE]
-        if ask <= scalars[_ASK]:
-            flow -= ask_size
-        if ask >= scalars[_ASK]:
-            flow += scalars[_ASK_SIZE]
-        move = mid - scalars[_MID]
-        for k in range(half_lives.shape[0]):
-            decayed[_OFI, k] += flow
-            decayed[_SQUARES, k] += move * move
-        if move != 0.0:
-            scalars[_MID_TS] = ts
-    scalars[_BID], scalars[_ASK], scalars[_MID] = bid, ask, mid
-    scalars[_BID_SIZE], scalars[_ASK_SIZE] = bid_size, ask_size
-    return state
-
-
-@njit(cache=True)
-def _sum_levels(price, size, count, row, levels):  # type: ignore[no-untyped-def]
-    total, weighted = 0.0, 0.0
-    for i in range(count[row] - 1, max(count[row] - 1 - levels, -1), -1):
-        total += size[row, i]
-        weighted += size[row, i] * price[row, i]
-    return total, weighted
-
-
-@njit(cache=True)
-def _regime(ts, log_var, regime_s, scalars):  # type: ignore[no-untyped-def]
-    """Tercile of the variance in its rolling (normal) distribution; strictly causal.
-
-    The decayed moments are divided by their decayed weight, so that the first minutes count in
-    full instead of being pulled towards an arbitrary start.
+    The same bits for a vector alone and among many: numpy's exponential takes each element by itself.
     """
-    dt = 1.0 if scalars[_REGIME_TS] == 0.0 else min(max((ts - scalars[_REGIME_TS]) * 1e-9, 0.0), 5.0)
-    scalars[_REGIME_TS] = ts
-    keep = np.exp(-_LN2 * dt / regime_s)
-    scalars[_LOG_VAR_WEIGHT] += (1.0 - keep) * (1.0 - scalars[_LOG_VAR_WEIGHT])
-    scalars[_LOG_VAR_MEAN] += (1.0 - keep) * (log_var - scalars[_LOG_VAR_MEAN])
-    scalars[_LOG_VAR_SQUARE] += (1.0 - keep) * (log_var * log_var - scalars[_LOG_VAR_SQUARE])
-    mean = scalars[_LOG_VAR_MEAN] / scalars[_LOG_VAR_WEIGHT]
-    variance = scalars[_LOG_VAR_SQUARE] / scalars[_LOG_VAR_WEIGHT] - mean * mean
-    z = (log_var - mean) / np.sqrt(max(variance, 1e-2))
-    scalars[_REGIME] = 0.0 if z < -_TERCILE else (2.0 if z > _TERCILE else 1.0)
-
-
-@njit(cache=True)
-def _fill(out, previous_ts, price, size, count, scalars, decayed, half_lives, horizon, levels, regime_s, warm):  # type: ignore[no-untyped-def]
-    """Write the feature vector into `out (features,) float32`."""
-    ts, n_half = scalars[_TS], half_lives.shape[0]
-    slow = n_half - 1
-    bid, ask, mid = scalars[_BID], scalars[_ASK], scalars[_MID]
-    width = ask - bid
-    typical = max(scalars[_TYPICAL_SIZE], 1.0)
-    rate = _LN2 / half_lives[slow]
-    variance = decayed[_SQUARES, slow] * rate
-    sigma = max(np.sqrt(variance * horizon), _SIGMA_FLOOR)
-    mean_spread = max(decayed[_MEAN_SPREAD, max(slow - 1, 0)], 0.5)
-    volume_base = np.log1p(decayed[_VOLUME, slow] * rate * horizon)
-    if warm:
-        medium = max(slow - 1, 0)
-        _regime(ts, np.log(decayed[_SQUARES, medium] * _LN2 / half_lives[medium] + 1e-3), regime_s, scalars)
-
-    bids_1, asks_1 = scalars[_BID_SIZE], scalars[_ASK_SIZE]
-    bids_3, _ = _sum_levels(price, size, count, 0, min(3, levels))
-    asks_3, _ = _sum_levels(price, size, count, 1, min(3, levels))
-    bids_5, bids_5w = _sum_levels(price, size, count, 0, levels)
-    asks_5, asks_5w = _sum_levels(price, size, count, 1, levels)
-    deep = min(levels, count[0], count[1])
-    imbalance = (bids_1 - asks_1) / (bids_1 + asks_1)
-    out[0] = np.log(width)
-    out[1] = np.log(width / mean_spread)
-    out[2] = imbalance
-    out[3] = (bids_3 - asks_3) / (bids_3 + asks_3)
-    out[4] = (bids_5 - asks_5) / (bids_5 + asks_5)
-    out[5] = imbalance * width * 0.5 / sigma
-    out[6] = (0.5 * (bids_5w / bids_5 + asks_5w / asks_5) - mid) / sigma
-    out[7] = np.log(bid - price[0, count[0] - 2]) if deep > 1 else 0.0
-    out[8] = np.log(price[1, count[1] - 2] - ask) if deep > 1 else 0.0
-    out[9] = (deep - 1.0) / 4.0  # mask: 0 where the feed shows the touch alone
-    out[10] = np.log((bids_1 + 1.0) / typical)
-    out[11] = np.log((asks_1 + 1.0) / typical)
-    out[12] = min(max((scalars[_TRADE_PRICE] - mid) / sigma, -4.0), 4.0) if scalars[_TRADE_TS] > 0.0 else 0.0
-    out[13] = np.log1p(min(max((ts - scalars[_TRADE_TS]) * 1e-9, 0.0), 60.0)) if scalars[_TRADE_TS] > 0.0 else 4.1
-    out[14] = np.log1p(min(max((ts - scalars[_MID_TS]) * 1e-9, 0.0), 60.0))
-    out[15] = np.log1p(min(max((ts - previous_ts) * 1e-9, 0.0), 5.0))
-
-    at = 16
-    for k in range(n_half):
-        half = half_lives[k]
-        volume = decayed[_VOLUME, k]
-        out[at + k] = np.arcsinh(decayed[_OFI, k] / typical)
-        out[at + n_half + k] = decayed[_SIGNED, k] / (volume + 0.1 * typical)
-        out[at + 2 * n_half + k] = np.arcsinh(decayed[_SIGNED, k] / typical)
-        out[at + 3 * n_half + k] = np.log1p(volume * _LN2 / half * horizon) - volume_base
-        spread_of_return = max(np.sqrt(variance * half), _SIGMA_FLOOR)
-        out[at + 4 * n_half + k] = min(max((mid - decayed[_MEAN_MID, k]) / spread_of_return, -8.0), 8.0)
-        out[at + 5 * n_half + k] = np.log((decayed[_SQUARES, k] * _LN2 / half + 1e-3) / (variance + 1e-3))
-        out[at + 6 * n_half + k] = decayed[_MEAN_IMBALANCE, k]
-        out[at + 7 * n_half + k] = np.log(max(decayed[_MEAN_SPREAD, k], 0.5) / mean_spread)
-    at += 8 * n_half
-    out[at] = np.log(sigma)
-    out[at + 1] = np.log(mean_spread)
-    out[at + 2] = volume_base
+    return np.exp(vectors[..., -3]).astype(np.float64)
 
 
 class BookFeatures:
@@ -305,12 +130,17 @@ class BookFeatures:
 
     def __init__(self, spec: FeatureSpec, depth: int = 0) -> None:
         self.spec = spec
-        self.book = ArrayBook(CAPACITY)
         self.vector: NDArray[np.float32] = np.zeros(len(spec.names), np.float32)
-        self._levels = min(spec.levels, depth) if depth else spec.levels
-        self._half_lives = np.asarray(spec.half_lives_s, np.float64)
-        self._scalars = np.zeros(_SCALARS, np.float64)
-        self._decayed = np.zeros((_ROWS, len(spec.half_lives_s)), np.float64)
+        self.book = ArrayBook(CAPACITY)
+        self.moments = kernels.FeatureState.begin(self.book, len(spec.half_lives_s))
+        self.scales = kernels.Scales(
+            np.asarray(spec.half_lives_s, np.float64),
+            float(spec.max_gap_s),
+            float(spec.horizon_s),
+            min(spec.levels, depth) if depth else spec.levels,
+            float(spec.regime_s),
+            spec.warm_up_s * 1e9,
+        )
         self.state = BookState.EMPTY
         """What the book was after the last update."""
 
@@ -334,27 +164,13 @@ class BookFeatures:
             Whether `vector` counts: two sides, not crossed, warmed up.
 
         """
-        previous = self._scalars[_TS]
-        self.state = _STATES[_on_book(
-            float(ts_ns), self.book.price, self.book.size, self.book.count, changes, count, clear,
-            self._scalars, self._decayed, self._half_lives, self.spec.max_gap_s,
-        )]  # fmt: skip
-        if self.state:
-            return False
-        warm = bool(ts_ns - self._scalars[_START] >= self.spec.warm_up_s * 1e9)
-        _fill(
-            self.vector, previous or float(ts_ns), self.book.price, self.book.size, self.book.count, self._scalars,
-            self._decayed, self._half_lives, self.spec.horizon_s, self._levels, self.spec.regime_s, warm,
-        )  # fmt: skip
-        return warm
+        book, counts = kernels.take_book(ts_ns, changes, count, clear, self.moments, self.scales, self.vector)
+        self.state = _STATES[book]
+        return bool(counts)
 
     def on_trade(self, ts_ns: int, ticks: int, lots: int, aggressor: int) -> None:
         """Take one trade; `aggressor` is 1 for a buyer, 2 for a seller, 0 for unknown."""
-        sign = 1.0 if aggressor == 1 else -1.0 if aggressor == 2 else 0.0
-        _on_trade(
-            float(ts_ns), float(ticks), float(lots), sign, self._scalars, self._decayed, self._half_lives,
-            self.spec.max_gap_s,
-        )  # fmt: skip
+        kernels.take_trade(ts_ns, ticks, lots, aggressor, self.moments, self.scales)
 
     @property
     def is_sound(self) -> bool:
@@ -364,23 +180,23 @@ class BookFeatures:
     @property
     def bid_ticks(self) -> int:
         """Best bid of the last sound book, which need not be the book of now: see `state`."""
-        return int(self._scalars[_BID])
+        return int(kernels.bid.py_func(self.moments))
 
     @property
     def ask_ticks(self) -> int:
         """Best ask of the last sound book."""
-        return int(self._scalars[_ASK])
+        return int(kernels.ask.py_func(self.moments))
 
     def trend_ticks(self, half_life: int) -> float:
         """Mid price minus its decayed mean of the half-life at that index, ticks."""
-        return float(self._scalars[_MID] - self._decayed[_MEAN_MID, half_life])
+        return float(kernels.trend.py_func(self.moments, half_life))
 
     @property
     def regime(self) -> int:
         """0 calm, 1 normal, 2 volatile: terciles of the rolling distribution of variance."""
-        return int(self._scalars[_REGIME])
+        return int(kernels.regime.py_func(self.moments))
 
     @property
     def sigma_ticks(self) -> float:
         """Standard deviation of the mid price over the horizon, ticks."""
-        return float(np.exp(self.vector[-3]))
+        return float(sigma_ticks(self.vector))

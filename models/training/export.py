@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.ensemble import artifact
 from models.ensemble.artifact import Golden, Manifest
-from models.ensemble.predictor import run_graph, run_rows
+from models.ensemble.predictor import run_compiled, run_graph
 from models.errors import ModelError
 from models.features import scores
 from models.features.book_features import TASKS
@@ -82,14 +82,14 @@ def _stage(trained: Trained, folds: Sequence[Metrics], staged: Path) -> tuple[Ma
         store.write_json(staged / artifact.PROBE, trained.probe)
         names.append(artifact.PROBE)
     row = trained.calibrate.features[len(trained.calibrate) // 2]
-    golden = Golden(row.tolist(), run_graph(path, row[None])[0].tolist())
+    golden = Golden(row.tolist(), run_compiled(path, row[None])[0].tolist())
     files = {name: artifact.file_hash(staged / name) for name in names}
     manifest = _manifest(trained, metrics, files, golden)
     return manifest, card(manifest, metrics, trained.probe)
 
 
 def _parity(ensemble: graph.Ensemble, path: Path, features: NDArray[np.float32]) -> Parity:
-    """Worst difference of the exported graph to torch, in batches of 1,000 and of one row.
+    """Worst difference of the exported graph to torch: by ONNX Runtime in batches of 1,000, and as it is run here.
 
     Relative to forecast and scale: a mid change is a small difference of terms as large as its sigma,
     which is hundreds of ticks on some instruments.
@@ -98,10 +98,10 @@ def _parity(ensemble: graph.Ensemble, path: Path, features: NDArray[np.float32])
     with torch.no_grad():
         trained = ensemble(torch.from_numpy(sample))[0].numpy()
     batches = np.concatenate([run_graph(path, sample[i : i + 1000]) for i in range(0, len(sample), 1000)])
-    single = run_rows(path, sample)
+    compiled = run_compiled(path, sample)
     scale = 1.0 + np.abs(trained)
     scale[:, 0] += np.exp(sample[:, -3])
-    worst = [float(np.max(np.abs(exported - trained) / scale)) for exported in (batches, single)]
+    worst = [float(np.max(np.abs(exported - trained) / scale)) for exported in (batches, compiled)]
     if max(worst) > PARITY:
         raise ModelError(
             f"{path}: the exported graph differs from the trained one by {max(worst):.1e} (limit {PARITY:.0e})"

@@ -75,11 +75,11 @@ class Robustness(msgspec.Struct, frozen=True):
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """Worst relative difference of the exported graph to torch."""
+    """Worst relative difference of the exported graph to torch: by ONNX Runtime, and as `ensemble.forward` runs it."""
 
     rows: int
-    batch_1000: float
-    batch_1: float
+    onnx: float
+    compiled: float
 
 
 class GateTask(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ from strategies.limits import RiskState
 from strategies.observer import Observer
 from strategies.values import Action, Kind, Market
 
-_SCHEMA = 1
+_SCHEMA = 2  # it rises where the same inputs give other bits: 2 has the compiled forecasts
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
