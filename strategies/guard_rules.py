@@ -96,9 +96,10 @@ DATA_GUARD = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-"""Settings (`max_lag_ns` infinite where no lag is too much, `follows` a `Sequence`), then memory: the last update, since
-when the book is crossed (0: it is not), the last number, whether updates are missing, what was wrong last (0: nothing),
-since when all has been well (0: it is not), and how much later the last update came than the fastest of the window."""
+"""Settings (`max_lag_ns` infinite where no lag is too much, `follows` a `Sequence`), then memory: the last update,
+since when the book is crossed (0: it is not), the last number, whether updates are missing, what was wrong last (0:
+nothing), since when all has been well (0: it is not), and how much later the last update came than the fastest of the
+window."""
 
 
 @compiled
@@ -165,7 +166,8 @@ def data_on_time(guard: Any, now_ns: int) -> int:
 def needs_snapshot(guard: Any) -> bool:
     """Whether updates were lost, by their numbers or by a book that stays crossed: it is wrong until sent whole."""
     guard = row(guard)
-    return guard.gap or (guard.crossed_ns != 0 and guard.last_ns - guard.crossed_ns > _CROSSED_NS)
+    stays_crossed: bool = guard.crossed_ns != 0 and guard.last_ns - guard.crossed_ns > _CROSSED_NS
+    return guard.gap or stays_crossed
 
 
 # ── the model ─────────────────────────────────────────────────────────────────────────────────
@@ -225,8 +227,7 @@ def money_check(guard: Any, pnl: float) -> int:
         return _WELL
     if math.isnan(pnl):
         return _UNKNOWN_PNL
-    if pnl > guard.peak:
-        guard.peak = pnl
+    guard.peak = max(guard.peak, pnl)
     loss = -pnl / guard.loss_budget if limits_loss else 0.0
     drawdown = (guard.peak - pnl) / guard.max_drawdown if limits_drawdown else 0.0
     guard.used = max(loss, drawdown, 0.0)
@@ -246,8 +247,8 @@ FILL_SIDE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-"""One side's memory: its ring of recent fills, the best price quoted (ticks), and when its pause began. A table (3,) has
-a row for each side, by its number."""
+"""One side's memory: its ring of recent fills, the best price quoted (ticks), and when its pause began. A table (3,)
+has a row for each side, by its number."""
 
 
 @compiled
@@ -283,7 +284,8 @@ def quoted(sides: Any, side: int, best: int) -> None:
 def is_paused(guard: Any, sides: Any, side: int, now_ns: int) -> bool:
     """Whether a side is paused; a clock that was set back does not prolong it by as much."""
     own = sides[side]
-    return own.was_paused and 0 <= now_ns - own.paused_at < row(guard).pause_ns
+    lasts: bool = own.was_paused and 0 <= now_ns - own.paused_at < row(guard).pause_ns
+    return lasts
 
 
 @compiled

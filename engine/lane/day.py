@@ -34,8 +34,11 @@ from models.ensemble.market_path import MarketPath
 from market.records import state_of
 from strategies.admission import STANDING, Limit
 from strategies.clock import CHECK_NS
-from strategies.decision import ACTION, PLAN, RESTING, SITUATION, forecast_of, market_of, settings_of
-from strategies.guard_rules import FILL_SIDE, STAMP, Fault
+from models.ensemble.predictor import Forecast
+from strategies.decision import PLAN, SITUATION, settings_of
+from strategies.differ import RESTING
+from strategies.values import ACTION, Market
+from strategies.guard_rules import STAMP, Fault
 from strategies.guard import budget_state, data_guard_state, fill_guard_state, model_guard_state, money_guard_state
 from strategies.ladder import MAX_LEVELS
 from strategies.order_table import ORDER, TOTALS
@@ -116,6 +119,7 @@ class LaneDay:
         guard, s = plan.guard, config.strategy
         quoter = state_of_quoter(self._quoter)
         hours = QuotingHours(plan.sessions, s.stop_before_close_s)
+        fill_guard, sides, recent = fill_guard_state(guard.fills)
         maker = Maker(
             settings_of(s.ladder, s.differ, config.limits, guard.model, plan.contract.mark_value)[0],
             (quoter if quoter is not None else state_of(QUOTER, kind=_BY_PYTHON))[0],
@@ -133,9 +137,9 @@ class LaneDay:
             np.zeros(_ROOM, STAMP),
             model_guard_state(guard.model)[0],
             money_guard_state(guard.money)[0],
-            fill_guard_state(guard.fills)[0],
-            np.zeros(3, FILL_SIDE),
-            np.zeros((3, max(guard.fills.fills or 1, 1)), np.int64),
+            fill_guard[0],
+            sides,
+            recent,
             budget_state(config.limits.max_messages_per_s)[0],
             hours.opens,
             hours.stops,
@@ -173,9 +177,9 @@ class LaneDay:
 
     def _ask(self) -> None:
         situation, plan = self._maker.situation, self._maker.plan
-        forecast = forecast_of(situation["forecast"]) if situation["has_forecast"] else None
+        forecast = Forecast(*situation["forecast"].item()) if situation["has_forecast"] else None
         limit = self.plan.config.limits.max_position_lots
-        best = self._quoter.best(market_of(situation["market"]), forecast, int(situation["risk"]["position"]), limit)
+        best = self._quoter.best(Market(*situation["market"].item()), forecast, int(situation["risk"]["position"]), limit)
         plan["bid"], plan["ask"] = best
 
     def _grow(self) -> None:

@@ -183,11 +183,12 @@ class CommandPath:
         self.delays = Delays(times, sum((one.at(times) for one in series), np.zeros_like(times)), _NONE)
         self.draw()
 
-    def draw(self) -> None:
-        """Draw anew once all draws are used up."""
-        if self._quantiles and self.record["drawn"] >= len(self.delays.draws):
-            draws = np.sum([one.draw(_DRAWS) for one in self._quantiles], 0)
-            self.delays, self.record["drawn"] = self.delays._replace(draws=draws), 0
+    def draw(self, least: int = 1) -> None:
+        """Draw anew where fewer than `least` draws are left."""
+        while self._quantiles and len(self.delays.draws) - self.record["drawn"] < least:
+            left = self.delays.draws[int(self.record["drawn"]) :]
+            fresh = np.sum([one.draw(_DRAWS) for one in self._quantiles], 0)
+            self.delays, self.record["drawn"] = self.delays._replace(draws=np.concatenate([left, fresh])), 0
 
     def see(self, ts_ns: int, ts_event: int) -> None:
         """Take note of a book update's times."""
