@@ -8,7 +8,7 @@ rank-one update a sample, small solves a refit, and nothing grows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,10 +81,14 @@ class Recalibrator:
         self._until = ts_ns
         for known in self._tracker.on_book(ts_ns, bid_ticks, ask_ticks, sound=sound):
             self._learn(known)
+        if self.refits_at(ts_ns):
+            self._refit()
         if ts_ns >= self._next_refit:
-            if self._next_refit:
-                self._refit()
             self._next_refit = ts_ns + self._every_ns
+
+    def refits_at(self, ts_ns: int) -> bool:
+        """Whether a book update of that time moves the parameters."""
+        return self._next_refit != 0 and ts_ns >= self._next_refit
 
     def is_due(self, ts_ns: int) -> bool:
         """Whether the last sample lies long enough back for another one."""
@@ -104,15 +108,43 @@ class Recalibrator:
         """
         self._tracker.sample(ts_ns, _Said(features[-3:].copy(), known, regime))
 
-    def save(self, path: Path) -> None:
-        """Write the state; loading it and feeding the same market gives the same forecasts."""
+    @property
+    def identity(self) -> str:
+        """What decides how it learns, besides the artifact and what it has learnt."""
+        return msgspec.json.encode(msgspec.structs.replace(self._config, state=None)).decode()
+
+    def learnt(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of what was learnt so far; what is pending is not part of it."""
         fusion = self._rolling.fusion
         arrays = {f"sums.{name}": value for name, value in self._rolling.sums._asdict().items()}
         moving = ("beta", "offset", "mean", "weight", "bandwidth")
         arrays |= {f"fusion.{name}": getattr(fusion, name) for name in moving}
         arrays["until_ns"] = np.array([self._until], np.int64)
+        arrays["refits"] = np.array([self.refits], np.int64)
+        return {name: np.array(value) for name, value in arrays.items()}
+
+    def go_on(self, learnt: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take what `learnt` gave: feeding the same market then gives the same forecasts.
+
+        Raises
+        ------
+        KeyError, ValueError
+            Something is missing, or belongs to another artifact.
+
+        """
+        sums = Moments(*(np.array(learnt[f"sums.{name}"]) for name in Moments._fields))
+        moved = {n.removeprefix("fusion."): np.array(learnt[n]) for n in learnt if n.startswith("fusion.")}
+        if any(one.shape != other.shape for one, other in zip(sums, self._rolling.sums, strict=True)):
+            raise ValueError("it belongs to another artifact")
+        self._until = int(learnt["until_ns"][0])
+        self.refits = int(learnt["refits"][0])
+        self._rolling.go_on(sums, msgspec.structs.replace(self._c.fusion, **moved))
+        self._publish()
+
+    def save(self, path: Path) -> None:
+        """Write the state; loading it and feeding the same market gives the same forecasts."""
         with written_beside(path) as beside, beside.open("wb") as handle:
-            np.savez(handle, **arrays)
+            np.savez(handle, **{name: value for name, value in self.learnt().items() if name != "refits"})  # type: ignore[arg-type]
 
     def load(self, path: Path) -> None:
         """Go on from a saved state.
@@ -125,16 +157,11 @@ class Recalibrator:
         """
         try:
             with np.load(path) as arrays:
-                sums = Moments(*(arrays[f"sums.{name}"] for name in Moments._fields))
-                fusion = {n.removeprefix("fusion."): arrays[n] for n in arrays.files if n.startswith("fusion.")}
+                self.go_on({**arrays, "refits": np.array([self.refits])})
         except (OSError, KeyError, ValueError) as error:
             raise ModelError(
                 f"model.recalibrate.state {path}: cannot be read ({error}); name another or null"
             ) from error
-        if any(one.shape != other.shape for one, other in zip(sums, self._rolling.sums, strict=True)):
-            raise ModelError(f"model.recalibrate.state {path}: belongs to another artifact; name another or null")
-        self._rolling.go_on(sums, msgspec.structs.replace(self._c.fusion, **fusion))
-        self._publish()
 
     def _learn(self, known: Known[_Said]) -> None:
         (context, said, regime), came = known
