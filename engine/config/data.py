@@ -9,10 +9,20 @@ from msgspec import Meta
 
 
 class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where recordings are kept, and tables of contract terms besides the built-in one."""
+    """Where recordings are kept, tables of contract terms besides the built-in one, and what forecasts may take.
+
+    Parameters
+    ----------
+    path : str
+    contracts : list[str]
+    forecasts_gb : float
+        Features and forecasts of recorded days that are kept on disk, 10⁹ bytes; 0 keeps none.
+
+    """
 
     path: str = "data"
     contracts: list[str] = []
+    forecasts_gb: Annotated[float, Meta(ge=0)] = 5.0
 
 
 class RunsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

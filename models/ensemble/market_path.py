@@ -129,7 +129,7 @@ class Walk:
                 _forecast(predictor, block, forecasts, done, i)
                 done = i
             recalibrator.on_book(now, int(block.bid[i]), int(block.ask[i]), bool(block.sound[i]))
-            if usable[i] and recalibrator.is_due(now):
+            if block.ready[i] and usable[i] and recalibrator.is_due(now):
                 predictor.features[0] = block.vector[i]
                 forecast = predictor.predict()
                 if forecast is not None and forecast.confidence >= self._lessons.min_confidence:
