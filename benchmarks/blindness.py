@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.calibration.hypothetical_orders import L3Day, load
 from engine.config import Config
 from engine.plan import Plan

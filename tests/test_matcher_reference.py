@@ -68,7 +68,11 @@ def market(seed: int, steps: int) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
                 rows = [(BID if p < near else ASK, int(p), int(rng.choice([0, 1, 3, 8]))) for p in prices]
                 yield now, ts_event, ("book", rows, bool(rng.integers(0, 10) == 0))
             case 4 | 5 | 6:
-                yield now, ts_event, ("trade", near, int(rng.integers(1, 9)), int(rng.choice([BUY, SELL, NO_AGGRESSOR])))
+                yield (
+                    now,
+                    ts_event,
+                    ("trade", near, int(rng.integers(1, 9)), int(rng.choice([BUY, SELL, NO_AGGRESSOR]))),
+                )
             case 7 | 8 | 9:
                 yield now, ts_event, ("place", side, near, int(rng.integers(1, 6)))
             case 10:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from market.events import ASK, BID, BUY, SELL, OrderUpdate, Trade
 from market.level_book import OrderBook
 from venues.recordings.simulator import simulate, simulate_orders
+from venues.simulation import matcher
 from venues.simulation.matcher import Matcher, Rows
 from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueModel
 from venues.simulation.recorded_book import RecordedOrders
@@ -24,9 +25,6 @@ MODELS: dict[str, Callable[[], QueueModel]] = {
     "power": lambda: Power(1.0, 2.0),
     "nautilus": Nautilus,
 }
-
-
-NONE = np.zeros(0, np.int64)
 
 
 class Book:
@@ -51,11 +49,8 @@ class Book:
         return np.array([bid, self.last_bid, ask, self.last_ask, *lots], np.int64)
 
 
-def rows_of(
-    levels: Sequence[tuple[int, int, int]], standing: tuple[NDArray[np.int64], NDArray[np.int64]] = (NONE, NONE)
-) -> Rows:
-    side, price, size = np.array(levels, np.int64).reshape(-1, 3).T
-    return Rows(side.astype(np.int8), price.copy(), size.copy(), *standing)
+def rows_of(levels: Sequence[tuple[int, int, int]], *standing: NDArray[np.int64]) -> Rows:
+    return matcher.rows_of(np.array(levels, np.int64).reshape(-1, 3), *standing)
 
 
 class Market:
@@ -234,7 +229,7 @@ class Named:
         self.now += 1
         levels = [(BID, 100, size)]
         standing = self.book.take(np.array(levels, np.int64), [order], False)
-        self.matcher.on_book(self.now, self.now, rows_of(levels, standing))
+        self.matcher.on_book(self.now, self.now, rows_of(levels, *standing))
 
     def trade(self, lots: int) -> int:
         self.now += 1

@@ -6,23 +6,28 @@ Both call the same rules and leave the same record. What they may differ in is s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from engine.assembly import make_predictor, make_stream
+from engine.assembly import make_predictor
 from engine.backtest import nautilus_lane
 from engine.backtest.agreement import ActionLog, check_agreement
 from engine.backtest.episode import Episode
+from engine.backtest.forecasts import market_path
 from engine.backtest.lane.day import LaneDay
 from engine.backtest.lane.usable import usable_updates
+from engine.config import override
 from engine.config.simulation import EngineName
 from engine.plan import Plan, TradingPlan, plan_day
-from market.columns import Columns
+from market.columns import Columns, frozen
 from models.ensemble.market_path import Lessons, MarketPath
 from models.ensemble.predictor import Predictor
+from strategies.quoting_hours import QuotingHours
 from venues.recordings.catalog import Catalog, Day
+
+_FIXED = {"model.recalibrate.enabled": False}
 
 type Progress = Callable[[dt.date, float], None]
 
@@ -38,9 +43,8 @@ class DayMarket(NamedTuple):
 
 def engine_of(run: Plan) -> EngineName:
     """The lane of a run: Nautilus' own queue runs in Nautilus alone."""
-    if run.queue is not None and run.queue.model == "nautilus":
-        return "nautilus"
-    return run.config.backtest.engine
+    queue = run.queue or run.config.venue.queue
+    return "nautilus" if queue.model == "nautilus" else run.config.backtest.engine
 
 
 def run_day(
@@ -52,7 +56,7 @@ def run_day(
     ------
     Exception
         Whatever a strategy callback or a quoter raised: a failed decision never passes for a quiet day.
-    LanesDiffer
+    LanesDifferError
         Both lanes were asked for, and they do not agree.
 
     """
@@ -70,14 +74,23 @@ def run_day(
 
 def open_market(catalog: Catalog, day: Day, run: Plan, predictor: Predictor | None = None) -> DayMarket:
     """A day's columns, and what the features and the artifact say of it."""
+    plan, events = plan_day(run, catalog, day), frozen(catalog.columns(day))
     predictor = predictor if predictor is not None else make_predictor(run)
-    plan, events = plan_day(run, catalog, day), catalog.columns(day)
-    spec = make_stream(plan, predictor).features.spec
-    return DayMarket(day, events, market_path(events, plan, predictor), spec.horizon_s)
+    spec = predictor.manifest.spec if predictor is not None else run.config.features
+    lessons = None
+    if predictor is not None and predictor.recalibrator is not None:
+        plain = make_predictor(msgspec.structs.replace(run, config=override(run.config, _FIXED)))
+        path = market_path(run.config, catalog, day, spec, plain)
+        hours = QuotingHours(plan.sessions, run.config.strategy.stop_before_close_s)
+        usable = usable_updates(events, path, hours, plan.guard.data, plan.guard.model)
+        lessons = Lessons(usable, plan.guard.model.min_confidence)
+    return DayMarket(day, events, market_path(run.config, catalog, day, spec, predictor, lessons), spec.horizon_s)
 
 
-def market_path(events: Columns, plan: TradingPlan, predictor: Predictor | None) -> MarketPath:
-    """What the maker reads of features and model."""
+def open_markets(catalog: Catalog, days: Sequence[Day], run: Plan) -> list[DayMarket]:
+    """Consecutive days; where the fusion is recalibrated it goes on from day to day."""
+    predictor = make_predictor(run)
+    return [open_market(catalog, day, run, predictor) for day in days]
 
 
 def trade_market(

@@ -17,7 +17,7 @@ from engine.config import CalibrateConfig
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.matcher import Matcher, Rows, move_level
+from venues.simulation.matcher import Matcher, Rows, move_level, rows_of
 from venues.simulation.queues import Fifo, QueueModel
 from venues.simulation.recorded_book import RecordedOrders
 
@@ -199,7 +199,7 @@ def _follow(
         else:
             changes, clear = np.array(step[2], np.int64).reshape(-1, 3), step[4]
             stood, joining = book.take(changes, step[3], clear)
-            rows = Rows(changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy(), stood, joining)
+            rows = rows_of(changes, stood, joining)
             reached = [m.on_book(now, step[1], rows, clear) for m in matchers]
             bid, ask = book.best(BID), book.best(ASK)
             if bid and ask:

@@ -17,7 +17,7 @@ from market.events import OrderKey
 from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
-from venues.simulation.matcher import Matcher, QueuePosition, Rows
+from venues.simulation.matcher import Matcher, QueuePosition, rows_of
 from venues.simulation.queues import QueueModel
 from venues.simulation.recorded_book import RecordedBook, RecordedOrders, would_take
 
@@ -133,7 +133,7 @@ class SimulatedExchange:
             book.apply(changes, count, clear)
         if self.matcher is None:
             return []
-        rows = Rows(changes[:count, 0].astype(np.int8), changes[:count, 1].copy(), changes[:count, 2].copy(), stood, joined)
+        rows = rows_of(changes[:count], stood, joined)
         return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, clear)
 
 

@@ -11,7 +11,7 @@ The rules are compiled functions over a `MATCH` record and a table of `PLACE` re
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,15 @@ class Rows(NamedTuple):
     size: NDArray[np.int64]
     stood: NDArray[np.int64]
     joined: NDArray[np.int64]
+
+
+def rows_of(
+    changes: NDArray[np.int64], stood: NDArray[np.int64] | None = None, joined: NDArray[np.int64] | None = None
+) -> Rows:
+    """Rows of changes (rows, 3): side, price, size."""
+    none = np.zeros(0, np.int64)
+    side, price, size = changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy()
+    return Rows(side, price, size, stood if stood is not None else none, joined if joined is not None else none)
 
 
 # ── our orders ────────────────────────────────────────────────────────────────────────────────

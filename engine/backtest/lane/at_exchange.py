@@ -130,7 +130,7 @@ def match_event(lane, exchange, events, e):  # type: ignore[no-untyped-def]
 
 @compiled
 def hand_out(lane, exchange, maker, record, ts_ns):  # type: ignore[no-untyped-def]
-    """What an event gave our orders becomes fills: bids, then asks, oldest order first, as an exchange works them off."""
+    """What an event gave our orders becomes fills: bids, then asks, oldest first, as an exchange works them off."""
     for side in (BID, ASK):
         i = 0
         while i < exchange.match.places:

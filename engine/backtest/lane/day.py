@@ -11,7 +11,6 @@ from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
 from engine.assembly import make_quoter
-from engine.backtest.run_record import Fill
 from engine.backtest.lane.loop import run
 from engine.backtest.lane.state import (
     ASKS_QUOTER,
@@ -26,25 +25,26 @@ from engine.backtest.lane.state import (
     make_room,
     new_record,
 )
+from engine.backtest.run_record import Fill
 from engine.plan import TradingPlan
 from market.columns import BEST_ASK, BEST_BID, Columns
 from market.errors import ConfigError
 from market.ledger import Ledger
-from models.ensemble.market_path import MarketPath
 from market.records import state_of
+from models.ensemble.market_path import MarketPath
+from models.ensemble.predictor import Forecast
 from strategies.admission import STANDING, Limit
 from strategies.clock import CHECK_NS
-from models.ensemble.predictor import Forecast
 from strategies.decision import PLAN, SITUATION, settings_of
 from strategies.differ import RESTING
-from strategies.values import ACTION, Market
-from strategies.guard_rules import STAMP, Fault
 from strategies.guard import budget_state, data_guard_state, fill_guard_state, model_guard_state, money_guard_state
+from strategies.guard_rules import STAMP, Fault
 from strategies.ladder import MAX_LEVELS
 from strategies.order_table import ORDER, TOTALS
 from strategies.quoters import QUOTER, Quoter, state_of_quoter
 from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import REASON_NAMES
+from strategies.values import ACTION, Market
 from venues.simulation.latency import CommandPath
 from venues.simulation.matcher import CONSUMED, MATCH
 from venues.simulation.queues import PLACE, make_queue
@@ -97,9 +97,7 @@ class LaneDay:
         assert plan.queue is not None
         model = make_queue(plan.queue, books_first=plan.books_first)
         if model is None:
-            raise ConfigError(
-                "venue.queue.model nautilus: that queue runs in Nautilus alone; add --engine nautilus"
-            )
+            raise ConfigError("venue.queue.model nautilus: that queue runs in Nautilus alone; add --engine nautilus")
         return Exchange(
             model.rules(snapshots=plan.snapshots, shared=True),
             state_of(MATCH)[0],
@@ -179,7 +177,9 @@ class LaneDay:
         situation, plan = self._maker.situation, self._maker.plan
         forecast = Forecast(*situation["forecast"].item()) if situation["has_forecast"] else None
         limit = self.plan.config.limits.max_position_lots
-        best = self._quoter.best(Market(*situation["market"].item()), forecast, int(situation["risk"]["position"]), limit)
+        best = self._quoter.best(
+            Market(*situation["market"].item()), forecast, int(situation["risk"]["position"]), limit
+        )
         plan["bid"], plan["ask"] = best
 
     def _grow(self) -> None:
@@ -248,7 +248,7 @@ class LaneRecord:
 
     @property
     def forecasts(self) -> NDArray[np.float32]:
-        found = self._path.forecasts[self._updates["book"]].astype(np.float32)
+        found: NDArray[np.float32] = self._path.forecasts[self._updates["book"]]
         found[self._updates["own_bid"] == NO_LADDER] = np.nan
         return found
 

@@ -1,4 +1,4 @@
-"""The state of the fast lane: a day's market, the exchange, the maker and what is written down, in a few named groups."""
+"""The state of the fast lane in a few named groups: the exchange, the maker, what is written down."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.compiled import compiled, record_of
-
 from strategies.admission import Limit
 from strategies.guard_rules import Fault, with_room
 from strategies.ladder import MAX_LEVELS
@@ -21,9 +20,7 @@ PLACE, AMEND, CANCEL = range(3)
 DONE, ASKS_QUOTER, NEEDS_ROOM = range(3)
 """Why the loop came back: the day is over; a quoter that only Python can ask has to be asked; a table is full."""
 
-COMMAND = np.dtype(
-    [(name, np.int64) for name in ("at_ns", "kind", "key", "side", "price", "lots")]
-)
+COMMAND = np.dtype([(name, np.int64) for name in ("at_ns", "kind", "key", "side", "price", "lots")])
 """A command on its way: when it arrives; of an amendment `lots` are all that the order is to have had."""
 
 FILL = np.dtype(
@@ -80,7 +77,10 @@ LANE = np.dtype(
 COUNTS = np.dtype(
     [
         *((name, np.int64) for name in ("book_updates", "trades", "fills", "rejected", "too_late", "paused_side")),
-        *((name, np.int64) for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots", "unclaimed_lots")),
+        *(
+            (name, np.int64)
+            for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots", "unclaimed_lots")
+        ),
         ("actions", np.int64, (3,)),
         ("pulled", np.int64, (len(REASON_NAMES),)),
         ("data", np.int64, (len(REASON_NAMES),)),
@@ -229,5 +229,3 @@ def new_record(books: int, *, logs_actions: bool) -> Record:
         np.zeros(4096 if logs_actions else 1, ACTION_TAKEN),
         record_of(COUNTS),
     )
-
-
