@@ -6,8 +6,8 @@ What was computed is kept below the catalog, by a hash of all that it depends on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -73,7 +73,7 @@ def market_path(
     if found is not None:
         return _taken(found, learner)
     before = learner.learnt() if learner is not None else {}
-    walk = Walk(columns, spec, day.depth, predictor, lessons)
+    begin = partial(Walk, columns, spec, day.depth, predictor, lessons)
     room, updates = blank(0), updates_in(columns)
     shapes = {name: (array.dtype, (updates, *array.shape[1:])) for name, array in room._asdict().items()}
     shapes |= {_LEARNT + name: (array.dtype, array.shape) for name, array in before.items()}
@@ -84,7 +84,7 @@ def market_path(
                 if found is not None:
                     return _taken(found, learner)
                 with kept.writing(key, shapes) as entry:
-                    _write(entry, walk, learner)
+                    _write(entry, begin(), learner)
             found = kept.open(key)
             if found is not None:
                 return _taken(found, learner)
@@ -92,7 +92,7 @@ def market_path(
             note(f"{catalog.root / 'forecasts'}: forecasts are not kept ({error.strerror or error}); free some space")
         if learner is not None:
             learner.go_on(before)
-    return _in_memory(Walk(columns, spec, day.depth, predictor, lessons), updates)
+    return _in_memory(begin(), updates)
 
 
 def _write(entry: Writing, walk: Walk, learner: Recalibrator | None) -> None:
@@ -113,11 +113,12 @@ def _taken(found: Arrays, learner: Recalibrator | None) -> MarketPath:
     return MarketPath(**{name: found[name] for name in MarketPath._fields})  # type: ignore[arg-type]
 
 
-def _in_memory(walk: Iterator[MarketPath] | Walk, updates: int) -> MarketPath:
+def _in_memory(walk: Walk, updates: int) -> MarketPath:
     path, at = blank(updates), 0
     for block in walk:
-        for whole, values in zip(path, block, strict=True):
-            whole[at : at + len(values)] = values
+        whole = path._asdict()
+        for name, values in block._asdict().items():
+            whole[name][at : at + len(values)] = values
         at += len(block.ready)
     for array in path:
         array.flags.writeable = False

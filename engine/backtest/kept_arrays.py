@@ -1,6 +1,6 @@
 """Arrays on disk that were dear to compute: whole or not there, checked on use, shared by processes, bounded in size.
 
-One file an entry: a header (JSON, padded) with each array's place and the hash of all that follows it, then the arrays.
+One file an entry: a header (JSON, padded) with each array's place and the hash of it all, then the arrays.
 An entry takes its name when it is whole, so that a reader finds all of it or nothing; who maps it keeps it, even when
 it has been removed meanwhile.
 """
@@ -44,7 +44,8 @@ class _Header(msgspec.Struct, frozen=True):
     key: str
     size: int
     places: dict[str, _Place]
-    digest: str
+    digest: str = ""
+    """Of this header without it, and of the arrays."""
 
 
 class Writing:
@@ -58,7 +59,7 @@ class Writing:
     def write(self, name: str, start: int, values: NDArray[np.generic]) -> None:
         """Write rows of an array from row `start` on."""
         place = self._places[name]
-        row = place.size // max(place.shape[0], 1)
+        row = place.size // max(place.shape[0], 1) if place.shape else place.size
         with self._path.open("r+b") as file:
             file.seek(place.offset + start * row)
             file.write(np.ascontiguousarray(values, place.dtype).data.cast("B") if values.size else b"")
@@ -66,12 +67,12 @@ class Writing:
     def finish(self, key: str) -> None:
         """Write the header, after all else."""
         with self._path.open("r+b") as file:
-            digest = _digest(file.fileno())
-            header = msgspec.json.encode(_Header(key, _end(self._places), self._places, digest))
-            if len(header) >= _HEADER:
+            header = _Header(key, _end(self._places), self._places)
+            text = msgspec.json.encode(msgspec.structs.replace(header, digest=_digest(header, file.fileno())))
+            if len(text) > _HEADER:
                 raise ValueError("too many arrays for one entry")
             file.seek(0)
-            file.write(header.ljust(_HEADER))
+            file.write(text.ljust(_HEADER))
 
 
 class KeptArrays:
@@ -176,7 +177,7 @@ def _read(path: Path, key: str) -> Arrays:
     with path.open("rb") as file:
         header = msgspec.json.decode(file.read(_HEADER), type=_Header)
         right = header.key == key and header.size == _end(header.places) == os.fstat(file.fileno()).st_size
-        if not right or header.digest != _digest(file.fileno()):
+        if not right or header.digest != _digest(header, file.fileno()):
             raise ValueError(f"{path}: damaged")
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return {
@@ -185,9 +186,9 @@ def _read(path: Path, key: str) -> Arrays:
     }
 
 
-def _digest(number: int) -> str:
-    """Hash of all that follows the header."""
+def _digest(header: _Header, number: int) -> str:
     hashed, at = hashlib.blake2b(digest_size=16), _HEADER
+    hashed.update(msgspec.json.encode(msgspec.structs.replace(header, digest="")))
     while piece := os.pread(number, 1 << 20, at):
         hashed.update(piece)
         at += len(piece)
