@@ -115,12 +115,11 @@ class ColumnWriter:
     def _derive(self, parts: Iterator[Columns], depth: int, orders: bool) -> None:
         """Follow the book, and the queues where orders are named."""
         book, queues, base = ArrayBook(), new_queues() if orders else None, 0
-        arrays = (book.price, book.size, book.count)
         for part in parts:
             n, m = len(part.kind), len(part.price)
             changes = (part.kind, part.clear, part.first, part.side, part.price, part.size)
             shown, state = _room("shown", n), _room("state", n)
-            follow_book(*changes, 0 if orders else depth, arrays, shown, state)
+            follow_book(*changes, 0 if orders else depth, book.state, shown, state)
             self._files["shown"].append(shown)
             self._files["state"].append(state)
             if queues is not None:

@@ -73,6 +73,23 @@ def follow_book(kind, clear, first, side, price, size, depth, book, shown, state
 
 
 @njit(cache=True)
+def count_levels(kind, clear, first, side, price, size, counts):  # type: ignore[no-untyped-def]
+    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth."""
+    levels = Dict.empty(types.int64, types.boolean)
+    for e in range(len(kind)):
+        if clear[e]:
+            levels.clear()
+        if kind[e] == BOOK:
+            for i in range(first[e], first[e + 1]):
+                level = 2 * price[i] + side[i] - 1
+                if size[i]:
+                    levels[level] = True
+                elif level in levels:
+                    del levels[level]
+        counts[e] = len(levels)
+
+
+@njit(cache=True)
 def new_queues():  # type: ignore[no-untyped-def]
     """Who stands where.
 
