@@ -18,6 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from market.array_book import CAPACITY, ArrayBook, BookState
+from market.compiled import plain
 from models.features import kernels
 
 VERSION = 1
@@ -180,21 +181,21 @@ class BookFeatures:
     @property
     def bid_ticks(self) -> int:
         """Best bid of the last sound book, which need not be the book of now: see `state`."""
-        return int(kernels.bid.py_func(self.moments))
+        return int(plain(kernels.bid)(self.moments))
 
     @property
     def ask_ticks(self) -> int:
         """Best ask of the last sound book."""
-        return int(kernels.ask.py_func(self.moments))
+        return int(plain(kernels.ask)(self.moments))
 
     def trend_ticks(self, half_life: int) -> float:
         """Mid price minus its decayed mean of the half-life at that index, ticks."""
-        return float(kernels.trend.py_func(self.moments, half_life))
+        return float(plain(kernels.trend)(self.moments, half_life))
 
     @property
     def regime(self) -> int:
         """0 calm, 1 normal, 2 volatile: terciles of the rolling distribution of variance."""
-        return int(kernels.regime.py_func(self.moments))
+        return int(plain(kernels.regime)(self.moments))
 
     @property
     def sigma_ticks(self) -> float:
