@@ -147,20 +147,17 @@ def test_limits_admit_and_refuse_as_the_reference_does(
     assert found == reference.admit(config, value.turnover, batch, risk, mid + half)
 
 
-def test_money_limits_round_as_the_reference_does() -> None:
+@pytest.mark.parametrize("limit", ["max_gross_notional", "max_net_notional"])
+def test_money_limits_round_as_the_reference_does(limit: str) -> None:
     """Amounts of whole lots but for the last bit: another order of operations would let a lot more or less pass."""
-    value, nothing = Valuation(0.1), RiskState(0, 0, 0, 0, ())
-    for most, others, position, resting, side in itertools.product(
-        range(1, 13), range(-4, 5), range(-3, 4), range(3), (BID, ASK)
-    ):
-        amount = others * (0.1 * 7)
-        config = LimitsConfig(price_collar_bps=1e9, max_gross_notional=most * 0.7, max_net_notional=most * (0.1 * 7))
-        risk = nothing._replace(
-            position=position, buys=resting, sells=resting, others_gross=abs(amount), others_net=amount
-        )
-        batch = [Action(Kind.PLACE, side, 7, 9, -1)]
-        assert RiskChecks(config, value).admit(batch, risk, 7.0) == reference.admit(
-            config, value.turnover, batch, risk, 7.0
+    value, nothing, lot = Valuation(0.1), RiskState(0, 0, 0, 0, ()), 0.1 * 7
+    grid = itertools.product(range(1, 9), range(-4, 5), range(-3, 4), range(3), (BID, ASK))
+    for most, others, position, resting, side in grid:
+        checks = LimitsConfig(price_collar_bps=1e9, **{limit: most * lot})
+        amount, batch = others * lot, [Action(Kind.PLACE, side, 7, 9, -1)]
+        risk = nothing._replace(position=position, buys=resting, others_gross=abs(amount), others_net=amount)
+        assert RiskChecks(checks, value).admit(batch, risk, 7.0) == reference.admit(
+            checks, value.turnover, batch, risk, 7.0
         )
 
 
