@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.calibration.hypothetical_orders import L3Day, load
 from engine.config import Config
 from engine.plan import Plan
@@ -78,7 +78,7 @@ def _responses(l3: L3Day) -> None:
             grown = size - book.lots(side, price)
             if grown > 0 and price == (bid if side == BID else ask):
                 joins.append((now, 1 if side == BID else -1, grown))
-        book.take(rows, owners, clear)  # type: ignore[arg-type]
+        book.take(np.array(rows, np.int64).reshape(-1, 3), owners, clear)  # type: ignore[arg-type]
         left.clear()
         if book.best(BID) and book.best(ASK):
             times.append(now)

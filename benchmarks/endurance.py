@@ -38,7 +38,7 @@ def main(hours: float = 8.0) -> None:
         episode = replay_day(catalog, day, plan, 0.0, journal, note)
         size = journal.stat().st_size
     actions = sum(episode.recorder.actions)
-    recorder = episode.recorder.ts_ns.nbytes + episode.recorder.columns.nbytes + episode.recorder.forecasts.nbytes
+    recorder = episode.recorder.ts_ns.nbytes + episode.recorder.touch.base.nbytes + episode.recorder.forecasts.nbytes
     half = [resident for share, resident in marks if share >= 0.5]
     grown = (half[-1] - half[0]) / 1e6
     print(

@@ -7,7 +7,7 @@ import resource
 from multiprocessing.connection import Connection
 
 from benchmarks.market import simulated_day
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.config import SHIPPED, Config
 from engine.plan import Plan
 

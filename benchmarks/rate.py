@@ -15,7 +15,7 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 
 from benchmarks.market import simulated_day
 from engine.backtest.episode import Episode
-from engine.backtest.run import run_day, stream_day
+from engine.backtest.nautilus_lane import run_day, stream_day
 from engine.config import SHIPPED, Config
 from engine.plan import Plan
 from venues.simulation.queues import QueueConfig

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from engine.plan import Plan, TradingPlan
 from market.errors import ConfigError
 from market.ledger import Ledger
 from market.nautilus import Instrument
+from market.valuation import Valuation
 from models.ensemble.predictor import Predictor
 from strategies.decision import Decider
 from strategies.feature_stream import FeatureStream
@@ -47,11 +46,11 @@ def make_quoter(run: Plan, break_even_ticks: float) -> Quoter:
     return GlftQuoter(s.intensity.gamma, a, k)
 
 
-def make_decider(run: Plan, break_even_ticks: float, turnover: Callable[[float], float]) -> Decider:
+def make_decider(run: Plan, break_even_ticks: float, value: Valuation) -> Decider:
     """What decides in every maker of the run, by itself: a journal's decisions are made again with it."""
     c = run.config
     quoter = make_quoter(run, break_even_ticks)
-    return Decider(c.strategy.ladder, c.strategy.differ, c.limits, c.guard.model, quoter, turnover)
+    return Decider(c.strategy.ladder, c.strategy.differ, c.limits, c.guard.model, quoter, value)
 
 
 def make_stream(plan: TradingPlan, predictor: Predictor | None) -> FeatureStream:
@@ -105,7 +104,6 @@ def build_maker(
         config.strategy.stop_before_close_s,
         plan.sessions,
         contract.mark_value,
-        contract.turnover,
         plan.answer_s,
     )
     quoter = make_quoter(plan.run, plan.break_even_ticks)

@@ -12,9 +12,9 @@ import msgspec
 
 from engine.calibration import calibrate as calibration
 from engine.config import Config, QuoterName
+from market.columns import BOOK
 from market.contracts import Contract
 from market.errors import ConfigError
-from market.nautilus import Instrument
 from market.sessions import SessionClock
 from strategies.guard import GuardConfig
 from venues.recordings.catalog import Catalog, Day
@@ -180,9 +180,10 @@ def _guard_of(config: Config, venue: str) -> GuardConfig:
 
 def first_price(catalog: Catalog, day: Day) -> float:
     """A price of the day, ticks."""
-    instrument = Instrument(catalog.contract(day))
-    for deltas, _ in catalog.chunks(day):
-        for delta in deltas:
-            if not delta.is_clear and not delta.is_delete:
-                return float(instrument.ticks(delta.order.price))
+    columns = catalog.columns(day)
+    for event in range(len(columns.kind)):
+        rows = slice(columns.first[event], columns.first[event + 1])
+        stands = columns.size[rows] > 0
+        if columns.kind[event] == BOOK and stands.any():
+            return float(columns.price[rows][stands][0])
     raise ConfigError(f"{day.instrument} {day.date}: the recording holds no prices")

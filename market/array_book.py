@@ -10,7 +10,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
+
+from market.compiled import compiled
 
 CAPACITY = 8192
 
@@ -31,7 +33,7 @@ class BookState(IntEnum):
 _SOUND, _ONE_SIDED, _CROSSED, _EMPTY = (int(state) for state in BookState)
 
 
-@njit(cache=True)
+@compiled
 def state_of(price, count):  # type: ignore[no-untyped-def]
     """The number of the `BookState` that a book is in."""
     bids, asks = count[0], count[1]
@@ -42,7 +44,7 @@ def state_of(price, count):  # type: ignore[no-untyped-def]
     return _CROSSED if price[0, bids - 1] >= price[1, asks - 1] else _SOUND
 
 
-@njit(cache=True)
+@compiled
 def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped-def]
     """Set a level's size, 0 removes it. A full side forgets its worst level."""
     row = side - 1
@@ -81,7 +83,7 @@ def set_level(price, size, count, side, ticks, lots):  # type: ignore[no-untyped
         count[row] = n - 1
 
 
-@njit(cache=True)
+@compiled
 def lots_at(price, size, count, side, ticks):  # type: ignore[no-untyped-def]
     """Lots at a price, 0 where there is no such level."""
     row = side - 1
@@ -96,7 +98,7 @@ def lots_at(price, size, count, side, ticks):  # type: ignore[no-untyped-def]
     return size[row, low] if low < count[row] and price[row, low] == ticks else 0
 
 
-@njit(cache=True)
+@compiled
 def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
     """Write best and last shown price of each side, bids first, into `out (4,) int64`.
 
@@ -115,17 +117,25 @@ def edges(price, count, depth, out):  # type: ignore[no-untyped-def]
             out[2 * row + 1] = price[row, n - depth]
 
 
-@njit(cache=True)
+@compiled
+def show(price, size, count, depth, out):  # type: ignore[no-untyped-def]
+    """Write the `edges` and the lots at the best bid and ask, 0 where there is none, into `out (6,) int64`."""
+    edges(price, count, depth, out)
+    out[4] = size[0, count[0] - 1] if count[0] else 0
+    out[5] = size[1, count[1] - 1] if count[1] else 0
+
+
+@compiled
 def take(price, size, count, changes, n, clear, depth, out):  # type: ignore[no-untyped-def]
-    """Apply a whole update, then write its `edges`."""
+    """Apply a whole update, then `show` it."""
     if clear:
         count[:] = 0
     for i in range(n):
         set_level(price, size, count, changes[i, 0], changes[i, 1], changes[i, 2])
-    edges(price, count, depth, out)
+    show(price, size, count, depth, out)
 
 
-@njit(cache=True)
+@compiled
 def apply_levels(price, size, count, changes, n):  # type: ignore[no-untyped-def]
     """Apply `n` rows (side, ticks, lots) of `changes (…, 3) int64`."""
     for i in range(n):
@@ -139,6 +149,11 @@ class ArrayBook:
         self.price = np.zeros((2, capacity), np.int64)
         self.size = np.zeros((2, capacity), np.int64)
         self.count = np.zeros(2, np.int64)
+
+    @property
+    def state(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Price, size and count, for a compiled loop."""
+        return self.price, self.size, self.count
 
     def lots(self, side: int, ticks: int) -> int:
         """Lots at a price, 0 where there is no such level."""

@@ -5,7 +5,7 @@ The arrays may be memory maps of a catalog's files: read-only, and shared by all
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +75,14 @@ class Columns(NamedTuple):
     joined: NDArray[np.int64]
     shown: NDArray[np.int64]
     state: NDArray[np.int8]
+
+
+def frozen(columns: Columns) -> Columns:
+    """The same, each array read-only and plain: compiled code is made once for memory maps and arrays alike."""
+    return Columns._make(_frozen(array) for array in columns)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view

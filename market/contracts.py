@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from market.errors import DataError
+from market.valuation import Valuation
 
 _TABLES = [Path(__file__).with_name(name) for name in ("contracts.yaml", "holidays.yaml")]
 _BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
@@ -128,19 +127,16 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         """Money that one lot of a linear contract gains when the price rises by one tick."""
         return float(self.terms.tick * self.terms.lot * self.terms.multiplier)
 
-    def mark_value[T: (float, NDArray[np.float64])](self, ticks: T) -> T:
-        """Value of one lot held long at a price, up to a constant, in settlement currency.
-
-        What a position gains is the difference of its mark value. Linear in the price, or, for an inverse
-        contract, minus the coins that the lot's fixed amount buys.
-        """
+    @cached_property
+    def mark_value(self) -> Valuation:
+        """Value of one lot held long at a price, up to a constant, in settlement currency."""
         if self.terms.inverse:
-            return -float(self.terms.lot * self.terms.multiplier / self.terms.tick) / ticks
-        return self.value_per_tick_lot * ticks
+            return Valuation(float(self.terms.lot * self.terms.multiplier / self.terms.tick), inverse=True)
+        return Valuation(self.value_per_tick_lot)
 
     def turnover(self, ticks: float) -> float:
         """What trading one lot at a price moves, settlement currency."""
-        return abs(self.mark_value(ticks))
+        return self.mark_value.turnover(ticks)
 
     def tick_value(self, ticks: float) -> float:
         """What one lot gains when the price rises by a tick, settlement currency."""

@@ -7,18 +7,24 @@ the queue place; everything else is cancel and place.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import compiled
 from market.events import BID
-from strategies.values import Action, Kind
+from market.records import row, state_of
+from strategies.values import ACTION, Action, Kind
+
+RESTING = np.dtype([("price", np.int64), ("left", np.int64)])
+"""One order that may be touched: ticks, and lots that are left of it."""
 
 _KEEP, _CANCEL = 0, -1  # verdicts; any positive one is the size to amend to
+_PLACE_KIND, _AMEND_KIND, _CANCEL_KIND = int(Kind.PLACE), int(Kind.AMEND), int(Kind.CANCEL)
+_KINDS = tuple(Kind)
 
 
 class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,46 +47,127 @@ class DifferConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_tolerance: Annotated[float, Meta(ge=0)] = 0.5
 
 
-@njit(cache=True)
-def diff_core(wanted, working, inward, passive, aggressive, size_tolerance, verdict, missing):  # type: ignore[no-untyped-def]
-    """Match wanted levels to working orders of one side, best levels first, nearest price first.
+DIFFER = np.dtype(
+    [
+        ("price_tolerance_ticks", np.int64), ("price_tolerance_sigmas", np.float64), ("size_tolerance", np.float64),
+    ]
+)  # fmt: skip
+"""Field for field a `DifferConfig`."""
 
-    wanted (m, 2) int64 (price, lots); working (n, 2) int64 (price, lots left); `inward` is 1 for bids
-    and -1 for asks; an order may be `passive` ticks further from mid than wanted, `aggressive`
-    ticks nearer. Writes verdict (n,) int64 and missing (m,) int64 (1 where an order has to be placed).
+
+def differ_state(config: DifferConfig) -> Any:
+    """The tolerances as kernels take them."""
+    return state_of(DIFFER, **msgspec.structs.asdict(config))
+
+
+@compiled
+def tolerance_of(differ: Any, sigma_ticks: float) -> int:
+    """How much too passive an order may be, ticks; half a tick goes to the even one."""
+    differ = row(differ)
+    ticks: int = max(differ.price_tolerance_ticks, round(differ.price_tolerance_sigmas * sigma_ticks))
+    return ticks
+
+
+@compiled
+def _match(differ: Any, inward: int, wanted: Any, resting: Any, tolerance: int, verdict: Any, missing: Any) -> None:
+    """Match wanted levels to resting orders of one side, best levels first, nearest price first.
+
+    `inward` is 1 for bids and -1 for asks; an order may be `tolerance` ticks further from mid than wanted,
+    `price_tolerance_ticks` nearer. Writes verdict (n,) and missing (m,) (1 where an order has to be placed).
     """
-    for i in range(working.shape[0]):
+    for i in range(len(resting)):
         verdict[i] = _CANCEL
-    for j in range(wanted.shape[0]):
+    for j in range(len(wanted)):
         missing[j] = 1
         best, distance = -1, 1 << 60
-        for i in range(working.shape[0]):
-            nearer = inward * (working[i, 0] - wanted[j, 0])
-            if verdict[i] == _CANCEL and -passive <= nearer <= aggressive and abs(nearer) < distance:
+        for i in range(len(resting)):
+            nearer = inward * (resting[i].price - wanted[j, 0])
+            if verdict[i] != _CANCEL or nearer < -tolerance or nearer > differ.price_tolerance_ticks:
+                continue
+            if abs(nearer) < distance:
                 best, distance = i, abs(nearer)
         if best < 0:
             continue
-        excess = working[best, 1] - wanted[j, 1]
-        if excess > size_tolerance * wanted[j, 1]:
+        excess = resting[best].left - wanted[j, 1]
+        if excess > differ.size_tolerance * wanted[j, 1]:
             verdict[best] = wanted[j, 1]
             missing[j] = 0
-        elif -excess <= size_tolerance * wanted[j, 1]:
+        elif -excess <= differ.size_tolerance * wanted[j, 1]:
             verdict[best] = _KEEP
             missing[j] = 0
+
+
+@compiled
+def _write(action: Any, kind: int, side: int, price: int, size: int, order: int) -> None:
+    action.kind = kind
+    action.side = side
+    action.price = price
+    action.size = size
+    action.order = order
+
+
+@compiled
+def diff_side(
+    differ: Any,
+    side: int,
+    wanted: Any,
+    resting: Any,
+    tolerance: int,
+    verdict: Any,
+    missing: Any,
+    actions: Any,
+    n: int,
+) -> int:
+    """Append one side's actions to a table: cancels, amendments, placements. Return how many actions it has then.
+
+    Parameters
+    ----------
+    differ : DIFFER record
+    side : int
+        BID or ASK.
+    wanted : (levels, 2) int64
+        Price in ticks and lots, best first.
+    resting : (orders,) RESTING
+        Orders that may be touched; an action's `order` is an index into them.
+    tolerance : int
+        How much too passive an order may be, ticks.
+    verdict, missing : (>= orders,) int64, (>= levels,) int64
+        Scratch.
+    actions : (>= n + orders + levels,) ACTION
+    n : int
+        Actions that stand there already.
+
+    """
+    _match(row(differ), 1 if side == BID else -1, wanted, resting, tolerance, verdict, missing)
+    for i in range(len(resting)):
+        if verdict[i] == _CANCEL:
+            _write(actions[n], _CANCEL_KIND, side, resting[i].price, 0, i)
+            n += 1
+    for i in range(len(resting)):
+        if verdict[i] > _KEEP:
+            _write(actions[n], _AMEND_KIND, side, resting[i].price, verdict[i], i)
+            n += 1
+    for j in range(len(wanted)):
+        if missing[j]:
+            _write(actions[n], _PLACE_KIND, side, wanted[j, 0], wanted[j, 1], -1)
+            n += 1
+    return n
+
+
+def actions_of(table: NDArray[np.void]) -> list[Action]:
+    """The actions of a table's rows."""
+    return [Action(_KINDS[kind], side, price, size, order) for kind, side, price, size, order in table.tolist()]
 
 
 class Differ:
     """Compares ladders with working orders, one side at a time."""
 
-    def __init__(self, config: DifferConfig, capacity: int = 64) -> None:
-        self._c = config
-        self._working = np.zeros((capacity, 2), np.int64)
-        self._verdict = np.zeros(capacity, np.int64)
-        self._missing = np.zeros(capacity, np.int64)
+    def __init__(self, config: DifferConfig) -> None:
+        self._differ = differ_state(config)
 
     def tolerance(self, sigma_ticks: float) -> int:
         """How much too passive an order may be, ticks."""
-        return max(self._c.price_tolerance_ticks, round(self._c.price_tolerance_sigmas * sigma_ticks))
+        return tolerance_of(self._differ, sigma_ticks)
 
     def side(
         self, side: int, wanted: NDArray[np.int64], working: list[tuple[int, int]], tolerance: int
@@ -100,17 +187,7 @@ class Differ:
             How much too passive an order may be, ticks.
 
         """
-        n = len(working)
-        if n:
-            self._working[:n] = working
-        diff_core(
-            wanted, self._working[:n], 1 if side == BID else -1, tolerance, self._c.price_tolerance_ticks,
-            self._c.size_tolerance, self._verdict, self._missing,
-        )  # fmt: skip
-        verdict, missing = self._verdict[:n].tolist(), self._missing[: len(wanted)].tolist()
-        if not any(verdict) and not any(missing):
-            return []
-        actions = [Action(Kind.CANCEL, side, working[i][0], 0, i) for i in range(n) if verdict[i] == _CANCEL]
-        actions += [Action(Kind.AMEND, side, working[i][0], verdict[i], i) for i in range(n) if verdict[i] > _KEEP]
-        places = (level for level, out in zip(wanted.tolist(), missing, strict=True) if out)
-        return actions + [Action(Kind.PLACE, side, price, size, -1) for price, size in places]
+        resting, room = np.array(working, RESTING), len(working) + len(wanted)
+        actions, scratch = np.zeros(room, ACTION), np.zeros((2, room), np.int64)
+        n = diff_side(self._differ, side, wanted, resting, tolerance, scratch[0], scratch[1], actions, 0)
+        return actions_of(actions[:n])

@@ -1,26 +1,29 @@
 """The guard: what keeps the maker from quoting, or stops it for good. Pure: time comes in with each call.
 
-Each part answers one question and has no memory besides what its docstring names, so that all of it
-is tested without an engine. Before each single action stand the limits (`strategies.limits`).
+Each part answers one question and has no memory besides its state, so that all of it is tested without an engine. The
+rules are compiled (`strategies.guard_rules`). Before each single action stand the limits (`strategies.limits`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from market.array_book import BookState
-from market.events import ASK, BID
+from market.records import state_of
 from models.ensemble.predictor import Forecast
+from strategies import guard_rules as rules
+from strategies.guard_rules import Fault, Sequence
+from strategies.trading_state import REASON_NAMES
 
 _NS = 1_000_000_000
-_CROSSED_NS = 2 * _NS  # a venue uncrosses its book at once: what stays crossed is a level whose removal was lost
-_CROSSED = BookState.CROSSED
-_PROBLEMS = tuple("" if state is BookState.SOUND else state.name.lower() for state in BookState)
+_LONGEST_NS = 1 << 62
+_STAMPS = 64
+_FAULT_NAMES = ("", *(fault.name.lower() for fault in Fault if fault))
 
 type Positive = Annotated[float, Meta(gt=0)]
 type Share = Annotated[float, Meta(ge=0, le=1)]
@@ -103,7 +106,7 @@ class FillGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Repeated fills: `fills` on one side within `within_s`, while that side's best quote did not move,
     pause it for `pause_s`. Null switches it off."""
 
-    fills: Annotated[int, Meta(ge=1)] | None = None
+    fills: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     within_s: Positive = 1.0
     pause_s: Positive = 5.0
 
@@ -117,24 +120,61 @@ class GuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fills: FillGuardConfig = FillGuardConfig()
 
 
+def data_guard_state(config: DataGuardConfig) -> Any:
+    """A DATA_GUARD that has seen nothing."""
+    measures = config.max_lag_ms is not None
+    guard = state_of(
+        rules.DATA_GUARD, stale_ns=config.stale_s * _NS, healthy_ns=config.healthy_s * _NS,
+        max_lag_ns=config.max_lag_ms * 1e6 if config.max_lag_ms is not None else math.inf,
+        measures_lag=measures, follows=Sequence[config.sequence.upper()],
+    )  # fmt: skip
+    guard["lags"]["window_ns"] = _whole_ns(config.lag_window_s)
+    return guard
+
+
+def model_guard_state(config: ModelGuardConfig) -> Any:
+    """A MODEL_GUARD that has seen nothing."""
+    return state_of(
+        rules.MODEL_GUARD, min_confidence=config.min_confidence,
+        deadline_ns=config.deadline_ms * 1e6 if config.deadline_ms is not None else math.inf,
+        max_outside=config.max_outside if config.max_outside is not None else -1,
+    )  # fmt: skip
+
+
+def money_guard_state(config: MoneyGuardConfig, peak: float = 0.0) -> Any:
+    """A MONEY_GUARD of a day whose highest PnL so far is `peak`."""
+    loss, drawdown = (math.nan if limit is None else limit for limit in (config.loss_budget, config.max_drawdown))
+    return state_of(
+        rules.MONEY_GUARD, loss_budget=loss, max_drawdown=drawdown, warn_share=config.warn_share, peak=max(peak, 0.0)
+    )
+
+
+def fill_guard_state(config: FillGuardConfig) -> tuple[Any, Any, Any]:
+    """A FILL_GUARD, the FILL_SIDE rows of its sides, and their rings of times, all empty."""
+    fills = config.fills if config.fills is not None else -1
+    guard = state_of(rules.FILL_GUARD, fills=fills, within_ns=config.within_s * _NS, pause_ns=_whole_ns(config.pause_s))
+    return guard, np.zeros(3, rules.FILL_SIDE), np.zeros((3, max(fills, 0)), np.int64)
+
+
+def budget_state(per_s: float | None) -> Any:
+    """A BUDGET whose bucket is full."""
+    return state_of(rules.BUDGET, per_s=per_s if per_s is not None else math.nan, level=per_s or 0.0)
+
+
+def _whole_ns(seconds: float) -> int:
+    return min(round(min(seconds, 1e10) * _NS), _LONGEST_NS)
+
+
 class RollingMinimum:
     """The least of what came within a window; remembers what may still become it, in rising order."""
 
     def __init__(self, window_ns: int) -> None:
-        self._window_ns = window_ns
-        self._kept: deque[tuple[int, int]] = deque()
+        self._state, self._kept = state_of(rules.ROLLING, window_ns=window_ns), np.zeros(_STAMPS, rules.STAMP)
 
     def add(self, ts_ns: int, value: int) -> int:
         """Take a value; return the least of the window that ends now."""
-        kept = self._kept
-        if kept and ts_ns < kept[-1][0]:  # our clock was set back: what came before is of another time
-            kept.clear()
-        while kept and kept[-1][1] >= value:
-            kept.pop()
-        kept.append((ts_ns, value))
-        while kept[0][0] < ts_ns - self._window_ns:
-            kept.popleft()
-        return kept[0][1]
+        self._kept = rules.with_room(self._state, self._kept)
+        return rules.rolling_least(self._state, self._kept, ts_ns, value)
 
 
 class DataGuard:
@@ -145,66 +185,29 @@ class DataGuard:
     """
 
     def __init__(self, config: DataGuardConfig) -> None:
-        self._c = config
-        self._lag_ns = config.max_lag_ms * 1e6 if config.max_lag_ms is not None else float("inf")
-        self._least: RollingMinimum | None = None
-        if config.max_lag_ms is not None:
-            self._least = RollingMinimum(round(config.lag_window_s * _NS))
-        self._last_ns = 0
-        self._crossed_ns = 0
-        self._sequence: int | None = None
-        self._gap = False
-        self._ill_since: str = ""
-        self._well_from = 0
-        self.lag_ns = 0
+        self._state, self._kept = data_guard_state(config), np.zeros(_STAMPS, rules.STAMP)
+        self._measures, self._follows = config.max_lag_ms is not None, config.sequence != "ignore"
+
+    @property
+    def lag_ns(self) -> int:
         """How much later the last update came than the fastest of the window; 0 where no lag is too much."""
+        return int(self._state["lag_ns"][0])
 
     @property
     def needs_snapshot(self) -> bool:
         """Whether updates were lost, by their numbers or by a book that stays crossed: it is wrong until sent whole."""
-        return self._gap or (self._crossed_ns != 0 and self._last_ns - self._crossed_ns > _CROSSED_NS)
+        return rules.needs_snapshot(self._state)
 
     def on_book(self, ts_ns: int, ts_event: int, sequence: int, clear: bool, state: BookState) -> str:
         """Take a book update and what the book is after it; return what is wrong, or ''."""
-        if self._least is not None:
-            lag = ts_ns - ts_event
-            self.lag_ns = lag - self._least.add(ts_ns, lag)
-        if self._c.sequence != "ignore":
-            self._follow(sequence, clear)
-        self._last_ns = ts_ns
-        self._crossed_ns = min(self._crossed_ns or ts_ns, ts_ns) if state is _CROSSED else 0
-        if self._gap:
-            return self._judge("gap", ts_ns)
-        if state:
-            return self._judge(_PROBLEMS[state], ts_ns)
-        return self._judge("lagging" if self.lag_ns > self._lag_ns else "", ts_ns)
+        if self._measures:
+            self._kept = rules.with_room(self._state["lags"], self._kept)
+        number = sequence if self._follows else 0
+        return REASON_NAMES[rules.data_on_book(self._state, self._kept, ts_ns, ts_event, number, clear, int(state))]
 
     def on_time(self, now_ns: int) -> str:
         """Time passes without an update; return what is wrong, or ''."""
-        self._last_ns = min(self._last_ns, now_ns)
-        if now_ns - self._last_ns > self._c.stale_s * _NS:
-            return self._judge("stale", now_ns)
-        return ""
-
-    def _judge(self, problem: str, now_ns: int) -> str:
-        if problem:
-            self._ill_since, self._well_from = problem, 0
-            return problem
-        if not self._ill_since:
-            return ""
-        if not self._well_from or now_ns < self._well_from:
-            self._well_from = now_ns
-        if now_ns - self._well_from < self._c.healthy_s * _NS:
-            return "recovering"
-        self._ill_since = ""
-        return ""
-
-    def _follow(self, sequence: int, clear: bool) -> None:
-        last, self._sequence = self._sequence, sequence
-        if clear or last is None:
-            self._gap = False
-        elif sequence < last or (self._c.sequence == "contiguous" and sequence > last + 1):
-            self._gap = True
+        return REASON_NAMES[rules.data_on_time(self._state, now_ns)]
 
 
 class ModelGuard:
@@ -212,28 +215,20 @@ class ModelGuard:
 
     def __init__(self, config: ModelGuardConfig) -> None:
         self.config = config
-        self._deadline_ns = config.deadline_ms * 1e6 if config.deadline_ms is not None else float("inf")
-        self._outside = 0
+        self._state = model_guard_state(config)
         self.broken = ""
         """Set from outside where the artifact itself is no longer what it was."""
 
     def range_checked(self, outside: int) -> None:
         """Take how many features lay outside their training range."""
-        self._outside = outside
+        self._state["outside"] = outside
 
     def fault(self, forecast: Forecast | None, took_ns: int) -> str:
         """What is wrong with a forecast (None where it was not finite) that took so long, or ''."""
         if self.broken:
             return self.broken
-        if forecast is None:
-            return "not_finite"
-        if took_ns > self._deadline_ns:
-            return "deadline"
-        if not forecast.confidence >= self.config.min_confidence:
-            return "confidence"
-        if self.config.max_outside is not None and self._outside > self.config.max_outside:
-            return "out_of_range"
-        return ""
+        confidence = forecast.confidence if forecast is not None else math.nan
+        return _FAULT_NAMES[rules.model_fault(self._state, forecast is not None, confidence, took_ns)]
 
 
 class MoneyGuard:
@@ -241,22 +236,25 @@ class MoneyGuard:
 
     def __init__(self, config: MoneyGuardConfig, peak: float = 0.0) -> None:
         self._c = config
-        self.peak = max(peak, 0.0)
-        self.used = 0.0
+        self._state = money_guard_state(config, peak)
+
+    @property
+    def peak(self) -> float:
+        """The day's highest PnL."""
+        return float(self._state["peak"][0])
+
+    @peak.setter
+    def peak(self, pnl: float) -> None:
+        self._state["peak"] = pnl
+
+    @property
+    def used(self) -> float:
         """Largest share of either limit in use."""
+        return float(self._state["used"][0])
 
     def check(self, pnl: float) -> str:
         """Take the day's PnL; return the limit that it breaks, or ''. Not a number breaks both."""
-        c = self._c
-        if c.loss_budget is None and c.max_drawdown is None:
-            return ""
-        if math.isnan(pnl):
-            return "unknown_pnl"
-        self.peak = max(self.peak, pnl)
-        loss = -pnl / c.loss_budget if c.loss_budget is not None else 0.0
-        drawdown = (self.peak - pnl) / c.max_drawdown if c.max_drawdown is not None else 0.0
-        self.used = max(loss, drawdown, 0.0)
-        return "loss_budget" if loss >= 1.0 else "drawdown" if drawdown >= 1.0 else ""
+        return REASON_NAMES[rules.money_check(self._state, float(pnl))]
 
     @property
     def warns(self) -> bool:
@@ -268,60 +266,35 @@ class FillGuard:
     """Pauses a side that is run over; remembers by side recent fills, the best quote, when its pause began."""
 
     def __init__(self, config: FillGuardConfig) -> None:
-        self._c = config
-        self._fills: tuple[deque[int], ...] = (deque(), deque(), deque())
-        self._pause_ns = round(config.pause_s * _NS)
-        self._paused_at: list[int | None] = [None, None, None]
-        self._best = [0, 0, 0]
+        self._guard, self._sides, self._recent = fill_guard_state(config)
 
     def on_fill(self, side: int, ts_ns: int) -> bool:
         """Take a fill; return whether it pauses its side."""
-        c, recent = self._c, self._fills[side]
-        if c.fills is None:
-            return False
-        recent.append(ts_ns)
-        while recent and recent[0] < ts_ns - c.within_s * _NS:
-            recent.popleft()
-        if len(recent) < c.fills:
-            return False
-        recent.clear()
-        self._paused_at[side] = ts_ns
-        return True
+        return rules.fill_pauses(self._guard, self._sides, self._recent, side, ts_ns)
 
     def quoted(self, side: int, best: int) -> None:
         """A side is quoted from a best price (ticks) on; where that moved, fills count anew."""
-        if best != self._best[side]:
-            self._best[side] = best
-            self._fills[side].clear()
+        rules.quoted(self._sides, side, best)
 
     def is_paused(self, side: int, now_ns: int) -> bool:
         """Whether a side is paused; a clock that was set back does not prolong it by as much."""
-        began = self._paused_at[side]
-        return began is not None and 0 <= now_ns - began < self._pause_ns
+        return rules.is_paused(self._guard, self._sides, side, now_ns)
 
     def paused(self, now_ns: int) -> tuple[bool, bool]:
         """Whether bids and asks are paused."""
-        return self.is_paused(BID, now_ns), self.is_paused(ASK, now_ns)
+        return rules.paused_sides(self._guard, self._sides, now_ns)
 
 
 class MessageBudget:
     """A bucket of messages that holds one second's worth; remembers its level and when it was filled."""
 
     def __init__(self, per_s: float | None) -> None:
-        self._per_s = per_s
-        self._level = per_s or 0.0
-        self._at = 0
+        self._state = budget_state(per_s)
 
     def left(self, now_ns: int) -> float:
         """Messages that may go out now."""
-        if self._per_s is None:
-            return float("inf")
-        if now_ns > self._at:
-            self._level = min(self._per_s, self._level + self._per_s * (now_ns - self._at) / _NS)
-        self._at = now_ns  # also where the clock was set back: the bucket must not stay empty until it has caught up
-        return self._level
+        return rules.budget_left(self._state, now_ns)
 
     def spend(self, messages: int) -> None:
         """Messages went out; cancels may overdraw it."""
-        if self._per_s is not None:
-            self._level -= messages
+        rules.budget_spend(self._state, messages)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import compiled
+from market.records import row, state_of
 from strategies.values import Ladder
+
+MAX_LEVELS = 20
 
 
 class LadderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +34,7 @@ class LadderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     """
 
-    levels: Annotated[int, Meta(ge=1, le=20)] = 3
+    levels: Annotated[int, Meta(ge=1, le=MAX_LEVELS)] = 3
     price_step_ticks: Annotated[int, Meta(ge=1)] = 1
     size_lots: Annotated[int, Meta(ge=1)] = 1
     size_step_lots: Annotated[int, Meta(ge=0)] = 1
@@ -39,38 +42,63 @@ class LadderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_level_lots: Annotated[int, Meta(ge=1)] = 1_000_000
 
 
-@njit(cache=True)
-def _side(out, best, direction, step, v0, dv, scale, cap, room):  # type: ignore[no-untyped-def]
+LADDER = np.dtype(
+    [
+        ("levels", np.int64), ("price_step_ticks", np.int64), ("size_lots", np.int64), ("size_step_lots", np.int64),
+        ("volume_share", np.float64), ("max_level_lots", np.int64),
+    ]
+)  # fmt: skip
+"""Field for field a `LadderConfig`."""
+
+
+def ladder_state(config: LadderConfig) -> Any:
+    """The shape as kernels take it."""
+    return state_of(LADDER, **msgspec.structs.asdict(config))
+
+
+@compiled
+def _fill_side(ladder: Any, out: Any, best: int, direction: int, scale: float, room: int) -> int:
     """Fill one side; return its levels. Prices move away from the touch, total size stays within `room`."""
     filled = 0
-    for j in range(out.shape[0]):
-        size = min(int(scale * (v0 + j * dv)), cap)
+    for j in range(ladder.levels):
+        size = min(int(scale * (ladder.size_lots + j * ladder.size_step_lots)), ladder.max_level_lots)
         size = min(max(size, 1), room)
         if size <= 0:
             break
-        out[filled, 0] = best + direction * j * step
+        out[filled, 0] = best + direction * j * ladder.price_step_ticks
         out[filled, 1] = size
         room -= size
         filled += 1
     return filled
 
 
-@njit(cache=True)
-def ladder_core(out, bid, ask, touch_bid, touch_ask, step, v0, dv, volume, cap, buy_room, sell_room):  # type: ignore[no-untyped-def]
-    """Write both sides into `out (2, levels, 2) int64`; return the number of levels (bids, asks).
+@compiled
+def build_ladder(
+    ladder: Any,
+    out: Any,
+    bid: float,
+    ask: float,
+    touch_bid: int,
+    touch_ask: int,
+    volume_lots: float,
+    buy_room: int,
+    sell_room: int,
+) -> tuple[int, int]:
+    """Write both sides into `out (2, >= levels, 2) int64`; return the number of levels (bids, asks).
 
     `bid` and `ask` are the wanted best prices in (fractional) ticks; they are rounded away from
-    the touch and never cross it. `volume` is the total a side should offer, 0 for no scaling.
+    the touch and never cross it. `volume_lots` is the forecast volume, 0 where there is none.
     """
+    ladder = row(ladder)
     best_bid = min(int(np.floor(bid + 1e-9)), touch_ask - 1)
     best_ask = max(int(np.ceil(ask - 1e-9)), touch_bid + 1)
     if best_bid >= best_ask:  # a forecast beyond the spread: keep to the side it favours
         best_ask = max(best_ask, best_bid + 1)
-    levels = out.shape[1]
-    base = levels * v0 + dv * levels * (levels - 1) // 2
+    levels, volume = ladder.levels, ladder.volume_share * volume_lots
+    base = levels * ladder.size_lots + ladder.size_step_lots * levels * (levels - 1) // 2
     scale = volume / base if volume > 0.0 else 1.0
-    bids = _side(out[0], best_bid, -1, step, v0, dv, scale, cap, buy_room)
-    asks = _side(out[1], best_ask, 1, step, v0, dv, scale, cap, sell_room)
+    bids = _fill_side(ladder, out[0], best_bid, -1, scale, max(buy_room, 0))
+    asks = _fill_side(ladder, out[1], best_ask, 1, scale, max(sell_room, 0))
     return bids, asks
 
 
@@ -79,6 +107,7 @@ class LadderBuilder:
 
     def __init__(self, config: LadderConfig) -> None:
         self.config = config
+        self._ladder = ladder_state(config)
         self._out: NDArray[np.int64] = np.zeros((2, config.levels, 2), np.int64)
 
     def build(
@@ -98,9 +127,7 @@ class LadderBuilder:
             Lots that may be bought and sold before the position limit; 0 drops the side.
 
         """
-        c = self.config
-        bids, asks = ladder_core(
-            self._out, bid, ask, touch[0], touch[1], c.price_step_ticks, c.size_lots, c.size_step_lots,
-            c.volume_share * volume_lots, c.max_level_lots, max(buy_room, 0), max(sell_room, 0),
-        )  # fmt: skip
+        bids, asks = build_ladder(
+            self._ladder, self._out, bid, ask, touch[0], touch[1], volume_lots, buy_room, sell_room
+        )
         return Ladder(self._out[0, :bids], self._out[1, :asks])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Annotated, NamedTuple
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
-from market.events import ASK, BID
-from strategies.values import Action, Kind
+from market.records import state_of
+from market.valuation import PLAIN, Valuation
+from strategies.admission import LIMITS, RISK, STANDING, Limit, admit
+from strategies.differ import actions_of
+from strategies.values import ACTION, Action
 
 type Positive = Annotated[float, Meta(gt=0)]
 
@@ -55,14 +59,13 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_messages_per_s: Positive | None = None
 
 
-class Exposure:
+class Exposure(NamedTuple):
     """Position and what is at the venue, whatever its state: a cancel under way may still fill."""
 
-    def __init__(self) -> None:
-        self.position = 0
-        self.buys = 0
-        self.sells = 0
-        self.orders = 0
+    position: int = 0
+    buys: int = 0
+    sells: int = 0
+    orders: int = 0
 
 
 class AccountExposure(NamedTuple):
@@ -102,114 +105,62 @@ def risk_of(exposure: Exposure, orders: Iterable[tuple[int, int, bool]] = ()) ->
     return RiskState(exposure.position, exposure.buys, exposure.sells, exposure.orders, tuple(orders))
 
 
+def limits_state(config: LimitsConfig) -> Any:
+    """The limits as compiled code takes them."""
+    values = msgspec.structs.asdict(config)
+    for name, value in values.items():
+        if LIMITS[name] == np.int64:
+            values[name] = min(value, _MOST_LOTS) if value is not None else -1
+        elif value is None:
+            values[name] = math.nan
+    return state_of(LIMITS, **values)
+
+
+def scalars_of(risk: RiskState) -> tuple[int, int, int, int, int, float, float, float, bool]:
+    """What a RISK record holds."""
+    return (
+        risk.position, risk.buys, risk.sells, risk.open_orders, risk.last, risk.others_gross, risk.others_net,
+        risk.messages, bool(risk.unknown),
+    )  # fmt: skip
+
+
+def refusals_of(counts: NDArray[np.int64], unknown: str) -> dict[str, int]:
+    """How many actions were cut or refused, by the name of the limit; `unknown` is what is not known."""
+    names = (f"unknown_{unknown}" if limit == Limit.UNKNOWN else limit.name.lower() for limit in Limit)
+    return {name: count for name, count in zip(names, counts.tolist(), strict=True) if count}
+
+
 class RiskChecks:
     """Lets through what the limits allow. Without memory: the same risk state gives the same answer.
 
     Parameters
     ----------
     config : LimitsConfig
-    turnover : callable
-        What one lot at a price (ticks) moves, settlement currency.
+    value : Valuation
+        What a lot is worth at a price.
 
     """
 
-    def __init__(self, config: LimitsConfig, turnover: Callable[[float], float] = float) -> None:
-        self.config, self._turnover = config, turnover
-        self._counts_money = any(
-            limit is not None
-            for limit in (config.max_order_notional, config.max_gross_notional, config.max_net_notional)
-        )
+    def __init__(self, config: LimitsConfig, value: Valuation = PLAIN) -> None:
+        self.config = config
+        self._limits, self._value = limits_state(config), value.state()
 
-    def admit(self, actions: list[Action], risk: RiskState, mid_ticks: float) -> tuple[list[Action], Counter[str]]:
+    def admit(self, actions: list[Action], risk: RiskState, mid_ticks: float) -> tuple[list[Action], dict[str, int]]:
         """Check a list of actions in order; cancels always pass.
 
         Amendments only shrink an order and pass as long as the message budget lasts.
 
         Returns
         -------
-        tuple[list[Action], Counter]
+        tuple[list[Action], dict]
             The admitted actions, placements cut down where part of them fits, and how many were cut
             or refused, by limit.
 
         """
-        c, s = self.config, risk
-        admitted: list[Action] = []
-        refusals: Counter[str] = Counter()
-        capacity = [0, c.max_position_lots - s.position - s.buys, c.max_position_lots + s.position - s.sells]
-        resting, count, messages = [0, s.buys, s.sells], s.open_orders, s.messages
-        lowest_ask = min((p for side, p, _ in s.orders if side == ASK), default=None)
-        highest_bid = max((p for side, p, _ in s.orders if side == BID), default=None)
-        unanswered = {(side, price) for side, price, waits in s.orders if waits}
-        for action in actions:
-            kind, side, price, size, order = action
-            if kind == Kind.CANCEL:
-                messages -= 1.0
-                admitted.append(action)
-                continue
-            if messages < 1.0:
-                refusals["messages"] += 1
-                continue
-            if kind == Kind.AMEND:
-                messages -= 1.0
-                admitted.append(action)
-                continue
-            refusal = s.unknown and f"unknown_{s.unknown}"
-            if abs(price - mid_ticks) > c.price_collar_bps * 1e-4 * mid_ticks:
-                refusal = "collar_mid"
-            elif c.last_collar_bps is not None and s.last and abs(price - s.last) > c.last_collar_bps * 1e-4 * s.last:
-                refusal = "collar_last"
-            elif count >= c.max_open_orders:
-                refusal = "open_orders"
-            elif (side, price) in unanswered:
-                refusal = "duplicate"
-            elif (side == BID and lowest_ask is not None and price >= lowest_ask) or (
-                side == ASK and highest_bid is not None and price <= highest_bid
-            ):
-                refusal = "self_trade"
-            if refusal:
-                refusals[refusal] += 1
-                continue
-            fits, tightest = size, ""
-            for name, limit in (
-                ("position", capacity[side]),
-                ("order_size", c.max_order_lots),
-                ("ladder_size", size if c.max_ladder_lots is None else c.max_ladder_lots - resting[side]),
-                *(self._money_capacity(side, size, s, resting, mid_ticks, price) if self._counts_money else ()),
-            ):
-                if limit < fits:
-                    fits, tightest = limit, name
-            if fits < size:
-                refusals[tightest] += 1
-            if fits <= 0:
-                continue
-            admitted.append(action if fits == size else Action(kind, side, price, fits, order))
-            messages -= 1.0
-            count += 1
-            capacity[side] -= fits
-            resting[side] += fits
-            unanswered.add((side, price))
-            if side == BID:
-                highest_bid = price if highest_bid is None else max(highest_bid, price)
-            else:
-                lowest_ask = price if lowest_ask is None else min(lowest_ask, price)
-        return admitted, refusals
+        table, standing = np.array(actions, ACTION), np.array(list(risk.orders), STANDING)
+        scalars, counts = np.array([scalars_of(risk)], RISK), np.zeros(len(Limit), np.int64)
+        n = admit(self._limits, self._value, scalars, standing, mid_ticks, table, len(table), counts)
+        return actions_of(table[:n]), refusals_of(counts, risk.unknown)
 
-    def _money_capacity(
-        self, side: int, size: int, s: RiskState, resting: list[int], mid_ticks: float, price: int
-    ) -> list[tuple[str, int]]:
-        """Lots that the limits in money leave; an unknown position elsewhere leaves none."""
-        c, mark = self.config, max(self._turnover(mid_ticks), 1e-12)
-        capacity = []
-        if c.max_order_notional is not None:
-            capacity.append(("order_notional", int(c.max_order_notional / max(self._turnover(price), 1e-12))))
-        if c.max_gross_notional is not None:
-            used = s.others_gross + (abs(s.position) + resting[BID] + resting[ASK]) * mark
-            capacity.append(
-                ("gross_notional", int((c.max_gross_notional - used) / mark) if not math.isnan(used) else 0)
-            )
-        if c.max_net_notional is not None:
-            sign = 1 if side == BID else -1
-            used = sign * (s.others_net + s.position * mark) + resting[side] * mark
-            left = int((c.max_net_notional - used) / mark) if not math.isnan(used) else 0
-            capacity.append(("net_notional", left))
-        return capacity
+
+_MOST_LOTS = 1 << 53

@@ -84,7 +84,7 @@ class MarketMaker(Strategy):
         if self._predictor is not None:
             self._features.vector = self._predictor.features[0]  # shared: what is computed is what is run
         self._decider = Decider(
-            config.ladder, config.differ, config.limits, config.guard.model, quoter, config.turnover
+            config.ladder, config.differ, config.limits, config.guard.model, quoter, config.mark_value
         )
         self._data_guard = DataGuard(config.guard.data)
         self._model_guard = ModelGuard(config.guard.model)

@@ -26,9 +26,10 @@ from strategies.fill_policy import FillPolicy
 from strategies.gateway import OrderGateway
 from strategies.guard import MessageBudget
 from strategies.observer import Observer, OwnFill
+from strategies.order_table import State
 from strategies.trading_state import Reason
 from strategies.values import Action, Kind
-from strategies.working import Order, State, WorkingOrders
+from strategies.working import Order, WorkingOrders
 
 type Known = Callable[[ClientOrderId], LimitOrder | None]
 """What Nautilus knows of an order."""
@@ -73,8 +74,7 @@ class OrderManager:
         observer: Observer,
         counts: Counter[str],
     ) -> None:
-        self.working = WorkingOrders()
-        self.working.exposure.position = ledger.position
+        self.working = WorkingOrders(ledger.position)
         self.answers = 0
         """Events about our orders, as they came in."""
         self.ledger = ledger
@@ -120,10 +120,11 @@ class OrderManager:
                 key, action.side, action.price, action.size, beyond_depth=self._is_beyond_depth(action), now_ns=now_ns
             )
         elif order is not None and action.kind == Kind.AMEND:
-            order.state, order.since_ns = State.CHANGING, now_ns
+            order = self.working.get(order.key) or order
+            self.working.asked(order.key, State.CHANGING, now_ns)
             self._gateway.amend(order.key, order.filled + action.size)
         elif order is not None:
-            order.state, order.since_ns = State.CANCELLING, now_ns
+            self.working.asked(order.key, State.CANCELLING, now_ns)
             self._gateway.cancel(order.key)
 
     def _send(self, ts_ns: int, actions: list[Action]) -> None:
@@ -179,7 +180,7 @@ class OrderManager:
         if order is None or known is None or known.is_closed:
             self._close(event.client_order_id)
         else:  # one that is on its way cannot be cancelled yet, and may still come to rest
-            order.state = State.RESTING if known.is_open else State.SENT
+            self.working.put_back(order.key, State.RESTING if known.is_open else State.SENT)
 
     def filled(self, event: OrderFilled) -> OwnFill | None:
         """Count a fill; None where it had been told before.
@@ -195,14 +196,14 @@ class OrderManager:
         if self._fills.is_repeated(trade):
             self._counts["repeated_fills"] += 1
             return None
-        order = self.working.filled(key, lots)
-        if order is not None:
-            side, beyond_depth = order.side, order.beyond_depth
+        known = self.working.filled(key, lots)
+        if known is not None:
+            side, beyond_depth = known
         else:
             self._fills.allow_unknown(str(key), lots)
             self._counts["late_fills"] += 1
             side, beyond_depth = (BID if event.order_side == OrderSide.BUY else ASK), False
-            self.working.exposure.position += lots if side == BID else -lots
+            self.working.filled_late(lots if side == BID else -lots)
         commission = event.commission.as_decimal() if event.commission is not None else Decimal(0)
         price = self._instrument.ticks(event.last_px)
         self._counts["fills"] += 1

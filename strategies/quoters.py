@@ -1,19 +1,24 @@
-"""Quoters: where the best bid and ask should stand. CMM's and the baselines, small classes of one shape.
+"""Quoters: where the best bid and ask should stand. CMM's and the baselines, small functions of one shape.
 
 A quoter turns market, forecast and inventory into a pair of best prices (in fractional ticks); the
 ladder around them is built by the same code for all. `q` is the inventory over its limit, in [-1, 1].
+Ours are compiled functions over their parameters; one of a user's own is any class with `best`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Protocol
+from enum import IntEnum
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
+from market.compiled import compiled
+from market.records import row, state_of
 from models.ensemble.predictor import Forecast
-from strategies.values import Market
+from strategies.values import FORECAST, MARKET, Market
 
 
 class Quoter(Protocol):
@@ -59,72 +64,12 @@ class CmmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     widen_volatile: float = 0.25
 
 
-class CmmQuoter:
-    """Reservation price from forecast and inventory, half-spread from forecast spread, costs and confidence."""
-
-    needs_forecast = True
-
-    def __init__(self, config: CmmConfig, break_even_ticks: float) -> None:
-        self._c = config
-        self.charge(break_even_ticks)
-
-    def charge(self, break_even_ticks: float) -> None:
-        """From now on a fill costs this much, ticks."""
-        self._cost = break_even_ticks + self._c.margin_ticks
-
-    def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        assert forecast is not None
-        c = self._c
-        centre = market.mid_ticks + c.alpha * forecast.mid_change_ticks
-        centre -= c.skew * market.sigma_ticks * inventory / limit
-        half = max(
-            0.5 * c.spread_share * forecast.spread_ticks, c.sigma_share * market.sigma_ticks, self._cost, c.floor_ticks
-        )
-        half *= 1.0 + c.widen * (1.0 - forecast.confidence)
-        if market.regime == 2:
-            half *= 1.0 + c.widen_volatile
-        return centre - half, centre + half
-
-
 class OffsetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Offset baselines (ticks): distance from mid, its slope in q, and the weight of the trend."""
 
     offset_ticks: float = 2.0
     inventory_ticks: float = 2.0
     trend_weight: float = 0.5
-
-
-class FoicQuoter:
-    """Fixed offset with inventory constraint: quotes at mid ± offset; a side at its limit is dropped.
-
-    Source: Gašperov and Kostanjčar 2021; Niu et al. 2024 (arXiv 2308.08918).
-    """
-
-    needs_forecast = False
-
-    def __init__(self, config: OffsetConfig) -> None:
-        self._c = config
-
-    def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        return market.mid_ticks - self._c.offset_ticks, market.mid_ticks + self._c.offset_ticks
-
-
-class LiicQuoter(FoicQuoter):
-    """Offsets linear in inventory: both quotes move against it. Source: as FOIC."""
-
-    def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        bid, ask = super().best(market, forecast, inventory, limit)
-        shift = self._c.inventory_ticks * inventory / limit
-        return bid - shift, ask - shift
-
-
-class LtiicQuoter(LiicQuoter):
-    """Offsets linear in inventory and in a trend signal, the expert that IMM imitates. Source: as FOIC."""
-
-    def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        bid, ask = super().best(market, forecast, inventory, limit)
-        shift = self._c.trend_weight * market.trend_ticks
-        return bid + shift, ask + shift
 
 
 class IntensityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,39 +93,196 @@ class IntensityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remaining_s: Annotated[float, Meta(gt=0)] = 60.0
 
 
-class AvellanedaStoikovQuoter:
+class QuoterKind(IntEnum):
+    """Our quoters, as compiled functions number them."""
+
+    CMM = 0
+    FOIC = 1
+    LIIC = 2
+    LTIIC = 3
+    AS = 4
+    GLFT = 5
+
+
+QUOTER = np.dtype(
+    [
+        ("kind", np.int64),
+        *((name, np.float64) for name in CmmConfig.__struct_fields__),
+        ("cost", np.float64),
+        *((name, np.float64) for name in OffsetConfig.__struct_fields__),
+        ("gamma", np.float64), ("remaining_s", np.float64), ("constant", np.float64), ("slope", np.float64),
+    ]
+)  # fmt: skip
+"""Kind and parameters; each kind reads its own: those of its configuration, and what follows from them.
+
+`cost` is a maker's round trip and margin, ticks; `constant` the half-spread at no risk and `slope` what GLFT's
+formula multiplies by the sigma, both of the optimal-control baselines.
+"""
+
+
+@compiled
+def cmm_best(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int) -> tuple[float, float]:
+    """Reservation price from forecast and inventory, half-spread from forecast spread, costs and confidence."""
+    centre = 0.5 * (market.bid_ticks + market.ask_ticks) + quoter.alpha * forecast.mid_change_ticks
+    centre -= quoter.skew * market.sigma_ticks * inventory / limit
+    half = 0.5 * quoter.spread_share * forecast.spread_ticks
+    for least in (quoter.sigma_share * market.sigma_ticks, quoter.cost, quoter.floor_ticks):
+        half = max(half, least)
+    half *= 1.0 + quoter.widen * (1.0 - forecast.confidence)
+    if market.regime == 2:
+        half *= 1.0 + quoter.widen_volatile
+    return centre - half, centre + half
+
+
+@compiled
+def foic_best(quoter: Any, market: Any) -> tuple[float, float]:
+    """Fixed offset with inventory constraint: quotes at mid ± offset; a side at its limit is dropped.
+
+    Source: Gašperov and Kostanjčar 2021; Niu et al. 2024 (arXiv 2308.08918).
+    """
+    mid = 0.5 * (market.bid_ticks + market.ask_ticks)
+    return mid - quoter.offset_ticks, mid + quoter.offset_ticks
+
+
+@compiled
+def liic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[float, float]:
+    """Offsets linear in inventory: both quotes move against it. Source: as FOIC."""
+    bid, ask = foic_best(quoter, market)
+    shift = quoter.inventory_ticks * inventory / limit
+    return bid - shift, ask - shift
+
+
+@compiled
+def ltiic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[float, float]:
+    """Offsets linear in inventory and in a trend signal, the expert that IMM imitates. Source: as FOIC."""
+    bid, ask = liic_best(quoter, market, inventory, limit)
+    shift = quoter.trend_weight * market.trend_ticks
+    return bid + shift, ask + shift
+
+
+@compiled
+def as_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
     """Reservation price s − q γ σ² (T−t), spread γ σ² (T−t) + (2/γ) ln(1 + γ/k).
 
     Source: Avellaneda and Stoikov 2008, eqs. 29–30. q is the inventory in lots.
     """
-
-    needs_forecast = False
-
-    def __init__(self, gamma: float, k: float, remaining_s: float) -> None:
-        self._gamma, self._remaining = gamma, remaining_s
-        self._constant = math.log1p(gamma / k) / gamma
-
-    def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        risk = self._gamma * market.sigma_ticks**2 / market.horizon_s * self._remaining
-        centre = market.mid_ticks - inventory * risk
-        half = 0.5 * risk + self._constant
-        return centre - half, centre + half
+    risk = quoter.gamma * (market.sigma_ticks * market.sigma_ticks) / market.horizon_s * quoter.remaining_s
+    centre = 0.5 * (market.bid_ticks + market.ask_ticks) - inventory * risk
+    half = 0.5 * risk + quoter.constant
+    return centre - half, centre + half
 
 
-class GlftQuoter:
+@compiled
+def glft_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
     """Asymptotic optimal quotes: δ = (1/γ) ln(1 + γ/k) + (1 ± 2q)/2 · √(σ²γ/(2kA) (1 + γ/k)^(1 + k/γ)).
 
     Source: Guéant, Lehalle and Fernandez-Tapia 2013, section 4. q is the inventory in lots.
     """
+    mid = 0.5 * (market.bid_ticks + market.ask_ticks)
+    slope = quoter.slope * market.sigma_ticks / math.sqrt(market.horizon_s)
+    bid = mid - quoter.constant - 0.5 * (1 + 2 * inventory) * slope
+    ask = mid + quoter.constant + 0.5 * (1 - 2 * inventory) * slope
+    return bid, ask
+
+
+_CMM, _FOIC, _LIIC, _LTIIC, _AS = (int(kind) for kind in list(QuoterKind)[:5])
+
+
+@compiled
+def quote(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int) -> tuple[float, float]:
+    """Best bid and ask wanted by the quoter of a record, in ticks."""
+    quoter, market, forecast = row(quoter), row(market), row(forecast)
+    if quoter.kind == _CMM:
+        return cmm_best(quoter, market, forecast, inventory, limit)
+    if quoter.kind == _FOIC:
+        return foic_best(quoter, market)
+    if quoter.kind == _LIIC:
+        return liic_best(quoter, market, inventory, limit)
+    if quoter.kind == _LTIIC:
+        return ltiic_best(quoter, market, inventory, limit)
+    if quoter.kind == _AS:
+        return as_best(quoter, market, inventory)
+    return glft_best(quoter, market, inventory)
+
+
+class OurQuoter:
+    """What our quoters share: a record of parameters, and the compiled function that reads it."""
 
     needs_forecast = False
+    kind: ClassVar[QuoterKind]
 
-    def __init__(self, gamma: float, a: float, k: float) -> None:
-        self._constant = math.log1p(gamma / k) / gamma
-        self._slope = math.sqrt(gamma / (2.0 * k * a) * (1.0 + gamma / k) ** (1.0 + k / gamma))
+    def __init__(self, **parameters: float) -> None:
+        self.state = state_of(QUOTER, kind=self.kind, **parameters)
 
     def best(self, market: Market, forecast: Forecast | None, inventory: int, limit: int) -> tuple[float, float]:
-        slope = self._slope * market.sigma_ticks / math.sqrt(market.horizon_s)
-        bid = market.mid_ticks - self._constant - 0.5 * (1 + 2 * inventory) * slope
-        ask = market.mid_ticks + self._constant + 0.5 * (1 - 2 * inventory) * slope
-        return bid, ask
+        """Best bid and ask wanted, in ticks."""
+        assert forecast is not None or not self.needs_forecast
+        seen, coming = np.array([market], MARKET), np.array([forecast or _UNKNOWN], FORECAST)
+        return quote(self.state, seen, coming, inventory, limit)
+
+
+class CmmQuoter(OurQuoter):
+    """CMM's own, see `cmm_best`."""
+
+    needs_forecast = True
+    kind = QuoterKind.CMM
+
+    def __init__(self, config: CmmConfig, break_even_ticks: float) -> None:
+        super().__init__(**msgspec.structs.asdict(config))
+        self._margin = config.margin_ticks
+        self.charge(break_even_ticks)
+
+    def charge(self, break_even_ticks: float) -> None:
+        """From now on a fill costs this much, ticks."""
+        self.state["cost"] = break_even_ticks + self._margin
+
+
+class FoicQuoter(OurQuoter):
+    """Fixed offset with inventory constraint, see `foic_best`."""
+
+    kind = QuoterKind.FOIC
+
+    def __init__(self, config: OffsetConfig) -> None:
+        super().__init__(**msgspec.structs.asdict(config))
+
+
+class LiicQuoter(FoicQuoter):
+    """Offsets linear in inventory, see `liic_best`."""
+
+    kind = QuoterKind.LIIC
+
+
+class LtiicQuoter(FoicQuoter):
+    """Offsets linear in inventory and trend, see `ltiic_best`."""
+
+    kind = QuoterKind.LTIIC
+
+
+class AvellanedaStoikovQuoter(OurQuoter):
+    """Avellaneda and Stoikov's, see `as_best`."""
+
+    kind = QuoterKind.AS
+
+    def __init__(self, gamma: float, k: float, remaining_s: float) -> None:
+        super().__init__(gamma=gamma, remaining_s=remaining_s, constant=math.log1p(gamma / k) / gamma)
+
+
+class GlftQuoter(OurQuoter):
+    """Guéant, Lehalle and Fernandez-Tapia's, see `glft_best`."""
+
+    kind = QuoterKind.GLFT
+
+    def __init__(self, gamma: float, a: float, k: float) -> None:
+        slope = math.sqrt(gamma / (2.0 * k * a) * (1.0 + gamma / k) ** (1.0 + k / gamma))
+        super().__init__(constant=math.log1p(gamma / k) / gamma, slope=slope)
+
+
+def state_of_quoter(quoter: Quoter) -> Any | None:
+    """The QUOTER by which compiled code quotes as this quoter does; None where only Python can: it is another's, or
+    one of ours with a `best` of its own."""
+    if isinstance(quoter, OurQuoter) and type(quoter).best is OurQuoter.best:
+        return quoter.state
+    return None
+
+
+_UNKNOWN = (math.nan,) * len(Forecast._fields)

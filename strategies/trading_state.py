@@ -44,6 +44,11 @@ class Reason(StrEnum):
         """Whether a new start is forbidden until a person has looked."""
         return self in _LATCHING
 
+    @property
+    def code(self) -> int:
+        """Its number in compiled functions, where 0 is none."""
+        return REASON_NAMES.index(self.value)
+
     @classmethod
     def read(cls, text: str) -> Reason:
         """The reason that a file names; one that this version does not know counts as a person's."""
@@ -52,6 +57,9 @@ class Reason(StrEnum):
         except ValueError:
             return cls.OPERATOR
 
+
+REASON_NAMES = ("", *(reason.value for reason in Reason))
+"""What compiled functions number: their answers are indices."""
 
 _LATCHING = frozenset(
     (

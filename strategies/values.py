@@ -1,4 +1,7 @@
-"""The plain values that pass between forecast, quoter, differ, limits and venue. Integer ticks and lots."""
+"""The plain values that pass between forecast, quoter, differ, limits and venue. Integer ticks and lots.
+
+Each as Python has it, and as a record of the same fields for compiled functions.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,23 @@ class Market(NamedTuple):
         return 0.5 * (self.bid_ticks + self.ask_ticks)
 
 
+MARKET = np.dtype(
+    [
+        ("bid_ticks", np.int64), ("ask_ticks", np.int64), ("sigma_ticks", np.float64), ("horizon_s", np.float64),
+        ("trend_ticks", np.float64), ("regime", np.int64),
+    ]
+)  # fmt: skip
+"""Field for field a `Market`."""
+
+FORECAST = np.dtype(
+    [
+        ("mid_change_ticks", np.float64), ("spread_ticks", np.float64), ("log_volume", np.float64),
+        ("confidence", np.float64),
+    ]
+)  # fmt: skip
+"""Field for field a `Forecast`."""
+
+
 class Ladder(NamedTuple):
     """Quotes wanted: `bids` and `asks`, each (levels, 2) int64 of (price in ticks, lots), best first."""
 
@@ -50,3 +70,7 @@ class Action(NamedTuple):
     price: int
     size: int
     order: int
+
+
+ACTION = np.dtype([(name, np.int64) for name in Action._fields])
+"""Field for field an `Action`."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from market.valuation import PLAIN, Valuation
 from models.ensemble.predictor import Predictor
 from strategies.clock import MakerClock
 from strategies.differ import DifferConfig
@@ -31,9 +32,8 @@ class MakerConfig(msgspec.Struct, frozen=True):
         Quotes are pulled this long before a session ends.
     sessions : list[tuple[int, int]]
         (open, close) in ns; outside them nothing is quoted.
-    mark_value, turnover : callable
-        Value of one lot held long at a price in ticks (up to a constant), and what trading it moves;
-        settlement currency.
+    mark_value : Valuation
+        Value of one lot held long at a price in ticks (up to a constant), settlement currency.
     answer_s : float, optional
         A command that the venue has not answered for so long stops trading: what became of the order
         is unknown. None in a simulation, where every command is answered.
@@ -46,8 +46,7 @@ class MakerConfig(msgspec.Struct, frozen=True):
     guard: GuardConfig
     stop_before_close_s: float
     sessions: list[tuple[int, int]]
-    mark_value: Callable[[float], float] = float
-    turnover: Callable[[float], float] = float
+    mark_value: Valuation = PLAIN
     answer_s: float | None = None
 
 

@@ -36,8 +36,7 @@ STEP = S // 10
 ASKS: list[Level] = [(ASK, 100_002, 50), (ASK, 100_003, 50)]
 BIDS: list[Level] = [(BID, 100_000, 50), (BID, 99_999, 50)]
 CONFIG = MakerConfig(
-    LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [(0, 10**15)], CONTRACT.mark_value,
-    CONTRACT.turnover,
+    LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [(0, 10**15)], CONTRACT.mark_value
 )  # fmt: skip
 """The defaults, and one session that lasts."""
 

@@ -12,7 +12,7 @@ from nautilus_trader.model import BookType, InstrumentId, OrderBookDeltas, Strat
 from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
-from engine.backtest.run import stream_day
+from engine.backtest.nautilus_lane import stream_day
 from engine.config import Config
 from market.nautilus import Instrument
 from models.features.book_features import FeatureSpec

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from nautilus_trader.execution import MakerTakerFeeModel
 
-from engine.backtest.run import stream_day
+from engine.backtest.nautilus_lane import stream_day
 from engine.backtest.run_recorder import RunRecorder
 from market.contracts import Fees
 from market.nautilus import Instrument

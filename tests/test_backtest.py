@@ -13,7 +13,8 @@ import pytest
 from engine.backtest.dataset_recorder import record_day
 from engine.backtest.episode import Episode
 from engine.backtest.metrics import METRICS, Markout
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
+from engine.backtest.run_record import fills_sha256
 from engine.backtest.run_recorder import Fill, RunRecorder
 from engine.config import SHIPPED, Config
 from engine.plan import Plan
@@ -33,7 +34,7 @@ from venues.recordings.importer import import_events
 from venues.recordings.simulator import simulate
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.hosted import SimulatedGateway
-from venues.simulation.queues import QueueModel
+from venues.simulation.matcher import Matcher
 
 CONFIG = Config()
 
@@ -59,7 +60,7 @@ def test_cmm_trades_and_its_pnl_is_explained(traded: Episode) -> None:
 
 def test_the_same_run_gives_the_same_fills(sim: tuple[Catalog, Day], traded: Episode) -> None:
     again = run_day(*sim, Plan(CONFIG, "cmm", SHIPPED, None))
-    assert again.recorder.fills_sha256() == traded.recorder.fills_sha256()
+    assert fills_sha256(again.recorder) == fills_sha256(traded.recorder)
     assert again.recorder.actions == traded.recorder.actions
     np.testing.assert_array_equal(again.recorder.forecasts, traded.recorder.forecasts)
 
@@ -74,7 +75,7 @@ def test_chunks_change_nothing(
     import_events(split, simulate(5, 480.0, day.start_ns), "sim", "simulator", [], Counter(), lambda *_: None)
     again = run_day(split, split.day(day.instrument, day.date), Plan(CONFIG, "cmm", SHIPPED, None))
     assert len(list(split.chunks(day))) > 4
-    assert again.recorder.fills_sha256() == traded.recorder.fills_sha256()
+    assert fills_sha256(again.recorder) == fills_sha256(traded.recorder)
 
 
 @pytest.mark.parametrize("quoter", ["foic", "liic", "ltiic", "as", "glft"])
@@ -84,7 +85,7 @@ def test_baselines_trade_within_limits(sim: tuple[Catalog, Day], quoter: str) ->
     episode.check_identity()
     assert sum(episode.recorder.actions) > 0
     assert (metric("max_position_lots", episode) or 0) <= 4
-    assert np.abs(episode.recorder.columns[:, 2]).max() <= 4
+    assert np.abs(episode.position).max() <= 4
 
 
 class BoomError(Exception):
@@ -111,7 +112,7 @@ def test_an_exception_in_a_callback_ends_the_run(sim: tuple[Catalog, Day], monke
     ("owner", "method"),
     [
         pytest.param(SimulatedGateway, "_deliver", id="on_trade"),
-        pytest.param(QueueModel, "traded", id="fill model"),
+        pytest.param(Matcher, "on_trade", id="fill model"),
         pytest.param(MarketMaker, "is_open", id="timer"),
         pytest.param(RunRecorder, "on_fill", id="on_order_filled"),
         pytest.param(WorkingOrders, "accepted", id="on_order_accepted"),

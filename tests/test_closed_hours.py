@@ -73,7 +73,7 @@ def test_prices_beyond_32_bits_of_ticks_stand_on_the_tape() -> None:
     recorder = RunRecorder()
     recorder.on_update(1, Market(1 << 33, (1 << 33) + 2, 1.0, 1.0, 0.0, 1), 0, None, None)
     assert recorder.mids.tolist() == [float((1 << 33) + 1)]
-    assert recorder.columns.dtype == np.int64
+    assert recorder.touch.dtype == np.int64
 
 
 # ── NautilusTrader issue 5054: commands delayed over a midnight without data ──────────────────

@@ -22,10 +22,12 @@ from market.errors import DataError
 from market.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
 from market.nautilus import Decoder, Instrument, batches, owners
 from tests.conftest import ctp_day, ctp_file
-from venues.recordings import column_files, column_kernels, day_writer
+from tests.reference_quality import measured
+from venues.recordings import column_files, column_kernels, day_writer, quality
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
+from venues.recordings.quality import measure
 from venues.simulation.recorded_book import RecordedBook, RecordedOrders
 
 NAME = "QR.SIM"
@@ -142,8 +144,24 @@ def test_columns_say_what_nautilus_files_say(kinds: st.SearchStrategy[Event]) ->
             for one, other in zip(kept, catalog.columns(day), strict=True):
                 np.testing.assert_array_equal(one, other)
                 assert one.dtype == other.dtype
+            assert measure(catalog, day) == measured(catalog, day, 1)
 
     holds()
+
+
+def test_a_day_is_measured_as_event_by_event(
+    sim: tuple[Catalog, Day], catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "_MAX_SERIES", sim[1].book_updates // 3)
+    rows = ctp_day(tmp_path / "whole.csv", 300).read_text().splitlines()[1:]
+    imported(catalog, ctp_file(tmp_path / "gap.csv", rows[:100] + rows[150:]))
+    for where, day, keep in ((*sim, 3), (catalog, catalog.day("IF2101.CFFEX", dt.date(2021, 1, 4)), 1)):
+        found, series = measure(where, day)
+        expected = measured(where, day, keep)
+        assert found == expected[0]
+        assert (series.ts_ns, series.mid, series.spread) == (expected[1].ts_ns, expected[1].mid, expected[1].spread)
+        assert series.trades == expected[1].trades[: quality._MAX_SERIES]
+    assert len(found.gaps) == 1
 
 
 def test_orders_of_gone_levels_are_forgotten_and_nobody_else() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from market.array_book import BookState
 from market.events import ASK, BID
 from market.ledger import Ledger
+from market.valuation import Valuation
 from models.ensemble.predictor import Forecast
 from strategies.decision import Decider, Inputs
 from strategies.differ import DifferConfig
@@ -324,7 +325,7 @@ def test_loss_budget_and_drawdown() -> None:
 
 
 def test_ledger_counts_a_day() -> None:
-    ledger = Ledger(lambda ticks: 2.0 * ticks, position=3, flow=-100.0)
+    ledger = Ledger(Valuation(2.0), position=3, flow=-100.0)
     ledger.new_day(50.0)
     assert ledger.pnl(50.0) == 0
     ledger.on_fill(ASK, 52, 3, 1.5)

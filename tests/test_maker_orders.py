@@ -22,10 +22,10 @@ from strategies.ladder import LadderConfig
 from strategies.limits import LimitsConfig
 from strategies.maker import MarketMaker
 from strategies.observer import Observer, Observers, OwnFill
+from strategies.order_table import State
 from strategies.quoters import FoicQuoter, OffsetConfig
 from strategies.subscription import RecordedSubscription
 from strategies.wiring import MakerConfig, Ports, Quoting
-from strategies.working import State
 from venues.gateway import DirectGateway
 
 CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
@@ -34,9 +34,7 @@ KEY = ClientOrderId("O-1")
 
 def maker(fills: FillPolicy | None = None) -> MarketMaker:
     instrument = Instrument(CONTRACT, 50)
-    config = MakerConfig(
-        LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.mark_value, CONTRACT.turnover
-    )
+    config = MakerConfig(LadderConfig(), DifferConfig(), LimitsConfig(), GuardConfig(), 0.0, [], CONTRACT.mark_value)
     quoting = Quoting(FeatureStream(instrument, FeatureSpec()), FoicQuoter(OffsetConfig()))
     ports = Ports(
         DirectGateway(instrument), ReplayedClock(lambda: 0), fills or VenueFills(), RecordedSubscription(),

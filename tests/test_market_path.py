@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.config import SHIPPED, Config
 from engine.plan import Plan
 from market.columns import BOOK, TRADE, Columns

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config, ModelConfig, MonitorConfig
 from engine.drill import campaign as drill

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.config import SHIPPED, Config, VenueConfig
 from engine.live.records.journal import read, verify
 from engine.live.trading.paper_run import replay_day

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from market.events import ASK, BID, BUY, SELL, OrderUpdate, Trade
 from market.level_book import OrderBook
 from venues.recordings.simulator import simulate, simulate_orders
-from venues.simulation.matcher import Matcher
+from venues.simulation import matcher
+from venues.simulation.matcher import Matcher, Rows
 from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueModel
+from venues.simulation.recorded_book import RecordedOrders
 
 MODELS: dict[str, Callable[[], QueueModel]] = {
     "pessimistic": Pessimistic,
@@ -29,10 +33,7 @@ class Book:
     def __init__(self, levels: dict[tuple[int, int], int]) -> None:
         self.levels = dict(levels)
         self.last_bid, self.last_ask = 0, 10**9
-        self.named: dict[tuple[int, int], dict[int, int]] = {}
-
-    def is_shown(self, side: int, price: int) -> bool:
-        return price >= self.last_bid if side == BID else price <= self.last_ask
+        self.rows, self.names_orders = 0, False
 
     def lots(self, side: int, price: int) -> int:
         return self.levels.get((side, price), 0)
@@ -41,8 +42,15 @@ class Book:
         prices = [p for s, p in self.levels if s == side]
         return (max(prices) if side == BID else min(prices)) if prices else 0
 
-    def orders(self, side: int, price: int) -> Mapping[int, int] | None:
-        return self.named.get((side, price), {})
+    @property
+    def shown(self) -> NDArray[np.int64]:
+        bid, ask = self.best(BID), self.best(ASK)
+        lots = (self.lots(BID, bid), self.lots(ASK, ask))
+        return np.array([bid, self.last_bid, ask, self.last_ask, *lots], np.int64)
+
+
+def rows_of(levels: Sequence[tuple[int, int, int]], *standing: NDArray[np.int64]) -> Rows:
+    return matcher.rows_of(np.array(levels, np.int64).reshape(-1, 3), *standing)
 
 
 class Market:
@@ -57,7 +65,7 @@ class Market:
     def place(self, key: str = "a", side: int = BID, price: int = 100, lots: int = 10) -> None:
         self.matcher.place(key, side, price, lots, self.now)
 
-    def show(self, *rows: tuple[int, int, int], at: int | None = None, clear: bool = False, order: int = 0) -> int:
+    def show(self, *rows: tuple[int, int, int], at: int | None = None, clear: bool = False) -> int:
         """A book update; lots of ours that it filled."""
         self.now = at if at is not None else self.now + 1
         if clear:
@@ -66,7 +74,7 @@ class Market:
             self.book.levels[side, price] = size
             if not size:
                 del self.book.levels[side, price]
-        reached = self.matcher.on_book(self.now, self.now, rows, [order] * len(rows) if order else (), clear)
+        reached = self.matcher.on_book(self.now, self.now, rows_of(rows), clear)
         return sum(self.matcher.claim(place.key) for place in list(reached))
 
     def trade(self, lots: int, price: int = 100, side: int = SELL, event: int | None = None) -> dict[str, int]:
@@ -206,30 +214,54 @@ def test_more_is_cancelled_than_stood_behind() -> None:
     assert market.ahead() == pytest.approx(30)
 
 
+class Named:
+    """An exact queue at 100, of a recording that names orders."""
+
+    def __init__(self) -> None:
+        self.book = RecordedOrders()
+        self.matcher = Matcher(Fifo(), self.book)
+        self.now = 0
+        self.show(20, 1)
+        self.show(50, 2)
+        self.matcher.place("a", BID, 100, 1, self.now)
+
+    def show(self, size: int, order: int) -> None:
+        self.now += 1
+        levels = [(BID, 100, size)]
+        standing = self.book.take(np.array(levels, np.int64), [order], False)
+        self.matcher.on_book(self.now, self.now, rows_of(levels, *standing))
+
+    def trade(self, lots: int) -> int:
+        self.now += 1
+        self.matcher.on_trade(self.now, self.now, 100, lots, SELL)
+        return self.matcher.claim("a")
+
+    def ahead(self) -> float:
+        place = self.matcher.get("a")
+        assert place is not None
+        return place.ahead
+
+
 def test_exact_queue_knows_who_left() -> None:
-    market = Market(Fifo())
-    market.book.named[BID, 100] = {1: 20, 2: 30}
-    market.place(lots=1)
-    market.show((BID, 100, 58), order=3)  # joins behind
-    market.show((BID, 100, 51), order=3)  # and takes 7 of its 8 away
+    market = Named()
+    market.show(58, 3)  # joins behind
+    market.show(51, 3)  # and takes 7 of its 8 away
     assert market.ahead() == 50
-    market.show((BID, 100, 31), order=1)  # the first leaves
+    market.show(31, 1)  # the first leaves
     assert market.ahead() == 30
-    market.show((BID, 100, 36), order=2)  # grows: goes behind us
+    market.show(36, 2)  # grows: goes behind us
     assert market.ahead() == 0
-    assert market.trade(1) == {"a": 1}
+    assert market.trade(1) == 1
 
 
 def test_exact_queue_takes_a_trade_and_its_order_change_for_one() -> None:
-    market = Market(Fifo())
-    market.book.named[BID, 100] = {1: 20, 2: 30}
-    market.place(lots=1)
-    market.trade(25)
-    market.show((BID, 100, 30), order=1)
-    market.show((BID, 100, 25), order=2)
+    market = Named()
+    assert market.trade(25) == 0
+    market.show(30, 1)
+    market.show(25, 2)
     assert market.ahead() == 25
     with pytest.raises(ValueError, match="by id"):
-        Fifo().placed(market.matcher.place("z", BID, 99, 1, 0), 1, None)
+        Matcher(Fifo(), Book({})).place("z", BID, 99, 1, 0)
 
 
 # ── trades through, crossed books ─────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.backtest.dataset_recorder import record_day
-from engine.backtest.run import run_day
+from engine.backtest.nautilus_lane import run_day
 from engine.cli.main import main
 from engine.config import SHIPPED, Config
 from engine.plan import Plan

@@ -60,7 +60,7 @@ def test_a_day_from_simulation_to_journal_without_a_word(config: Config, capfd: 
 def test_a_backtest_is_a_value_and_leaves_nothing_behind(config: Config) -> None:
     simulate_recording(config, 2.0, seed=4)
     traded = backtest(prepare(override(config, {"strategy.quoter": "foic"}), "QR.SIM"))
-    assert (traded.plan.quoter, traded.instrument, len(traded.episodes), traded.cells) == ("foic", "QR.SIM", 1, [])
+    assert (traded.plan.quoter, traded.instrument, len(traded.episodes), traded.grid) == ("foic", "QR.SIM", 1, None)
     assert traded.predictor is None
     assert not Path(config.runs.path).exists()
 

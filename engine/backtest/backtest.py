@@ -8,9 +8,9 @@ import msgspec
 
 from engine.assembly import make_predictor
 from engine.backtest.episode import Episode
+from engine.backtest.lanes import run_day
 from engine.backtest.planning import make_plan
-from engine.backtest.run import run_day
-from engine.backtest.sensitivity import Cell, grid
+from engine.backtest.sensitivity import Grid, grid
 from engine.config import Config
 from engine.plan import Plan
 from engine.progress import SILENT, Progress, within_day
@@ -42,8 +42,8 @@ class Traded(msgspec.Struct, frozen=True):
     episodes : list[Episode]
         One a day.
     notes : list[str]
-    cells : list[Cell]
-        The same days under other assumptions; empty where they were not traded so.
+    grid : Grid, optional
+        The same days under other assumptions, where they were traded so.
     predictor : Predictor, optional
         As it was after the last day, where one forecast.
 
@@ -53,7 +53,7 @@ class Traded(msgspec.Struct, frozen=True):
     plan: Plan
     episodes: list[Episode]
     notes: list[str]
-    cells: list[Cell] = []
+    grid: Grid | None = None
     predictor: Predictor | None = None
 
 
@@ -85,8 +85,8 @@ def prepare(
 def backtest(task: Task, progress: Progress = SILENT) -> Traded:
     """Trade the days, then again under other assumptions, as `backtest.sensitivity` says."""
     episodes, predictor = run_days(task.catalog, task.days, task.plan, progress)
-    cells = run_grid(task.catalog, task.days, task.plan, episodes, progress)
-    return Traded(task.instrument, task.plan, episodes, task.notes, cells, predictor)
+    assumed = run_grid(task.catalog, task.days, task.plan, episodes, progress)
+    return Traded(task.instrument, task.plan, episodes, task.notes, assumed, predictor)
 
 
 def run_days(
@@ -107,9 +107,9 @@ def run_days(
 
 def run_grid(
     catalog: Catalog, days: Sequence[Day], plan: Plan, episodes: Sequence[Episode], progress: Progress = SILENT
-) -> list[Cell]:
-    """Trade the days under other assumptions; none with `backtest.sensitivity: none`."""
+) -> Grid | None:
+    """Trade the days under other assumptions; None with `backtest.sensitivity: none`."""
     if plan.config.backtest.sensitivity == "none":
-        return []
+        return None
     with progress.share("trading under other assumptions") as update:
         return grid(catalog, days, plan, episodes, lambda share: update("", share))

@@ -10,7 +10,7 @@ import numpy as np
 from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
-from engine.backtest.run_recorder import RunRecorder
+from engine.backtest.run_record import RunRecord
 from market.contracts import Contract, Fees
 from market.events import BID
 from venues.simulation.fees import FeeSchedule, FeesConfig
@@ -36,7 +36,7 @@ class Episode(msgspec.Struct, dict=True):
 
     date: dt.date
     contract: Contract
-    recorder: RunRecorder
+    recorder: RunRecord
     venue_net: float
     counts: dict[str, int]
     wall_s: float

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backtest.run_record import Fill
 from models.ensemble.predictor import Forecast
 from strategies.observer import Observer, OwnFill
 from strategies.trading_state import Reason
 from strategies.values import Action, Kind, Ladder, Market
-
-
-class Fill(NamedTuple):
-    """One fill of ours; `blind` when its order was placed where the feed showed no queue."""
-
-    ts_ns: int
-    side: int
-    price_ticks: int
-    lots: int
-    is_maker: bool
-    blind: bool
-    commission: float
 
 
 class RunRecorder(Observer):
@@ -37,7 +24,7 @@ class RunRecorder(Observer):
         self.actions = [0, 0, 0]
         self.placed_lots = 0
         self._ts = array("q")
-        self._ints = array("q")  # bid, ask, position, own bid, own ask; 0 for none
+        self._ints = array("q")  # bid, ask, own bid, own ask; 0 for none
         self._floats = array("f")  # forecast mid change, spread, log volume, confidence; NaN for none
         self._decisions = array("q")
         self._progress = progress
@@ -48,7 +35,7 @@ class RunRecorder(Observer):
         own_bid = int(ladder.bids[0, 0]) if ladder is not None and len(ladder.bids) else 0
         own_ask = int(ladder.asks[0, 0]) if ladder is not None and len(ladder.asks) else 0
         self._ts.append(ts_ns)
-        self._ints.extend((market.bid_ticks, market.ask_ticks, position, own_bid, own_ask))
+        self._ints.extend((market.bid_ticks, market.ask_ticks, own_bid, own_ask))
         self._floats.extend(forecast if forecast is not None else _NO_FORECAST)
         if self._progress is not None and len(self._ts) % 1024 == 0:
             self._progress(ts_ns)
@@ -79,9 +66,18 @@ class RunRecorder(Observer):
         return np.frombuffer(self._ts, np.int64) if self._ts else np.zeros(0, np.int64)
 
     @property
-    def columns(self) -> NDArray[np.int64]:
-        """(updates, 5): bid, ask, position, own best bid and ask; ticks and lots, 0 for none."""
-        return np.frombuffer(self._ints, np.int64).reshape(-1, 5) if self._ints else np.zeros((0, 5), np.int64)
+    def _columns(self) -> NDArray[np.int64]:
+        return np.frombuffer(self._ints, np.int64).reshape(-1, 4) if self._ints else np.zeros((0, 4), np.int64)
+
+    @property
+    def touch(self) -> NDArray[np.int64]:
+        """(updates, 2): best bid and ask, ticks."""
+        return self._columns[:, :2]
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """(updates, 2): own best bid and ask wanted, ticks, 0 for none."""
+        return self._columns[:, 2:]
 
     @property
     def forecasts(self) -> NDArray[np.float32]:
@@ -91,19 +87,12 @@ class RunRecorder(Observer):
     @property
     def mids(self) -> NDArray[np.float64]:
         """Mid price in ticks (updates,)."""
-        return self.columns[:, :2].sum(1) / 2.0
+        return self.touch.sum(1) / 2.0
 
     @property
     def last_mid(self) -> float:
         """Mid price of the last sound update, ticks; 0 before the first."""
-        return 0.5 * (self._ints[-5] + self._ints[-4]) if self._ts else 0.0
-
-    def fills_sha256(self) -> str:
-        """Identity of the fills: time, side, price, size of each."""
-        digest = hashlib.sha256()
-        for fill in self.fills:
-            digest.update(f"{fill.ts_ns},{fill.side},{fill.price_ticks},{fill.lots}\n".encode())
-        return digest.hexdigest()
+        return 0.5 * (self._ints[-4] + self._ints[-3]) if self._ts else 0.0
 
 
 _NO_FORECAST = (float("nan"),) * 4

@@ -5,25 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
 from engine.assembly import make_predictor
+from engine.backtest import nautilus_lane
 from engine.backtest.episode import Episode
+from engine.backtest.lanes import engine_of, open_markets, trade_market
 from engine.backtest.metrics import held_lot_ns
-from engine.backtest.run import run_day
 from engine.config import override
-from engine.plan import Plan
+from engine.plan import Plan, plan_day
 from market.contracts import ContractTable
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
 from venues.simulation.queues import QueueConfig
 
 type LatencyCase = Literal["low", "measured", "high"]
+type Case = tuple[str, LatencyCase, FeeScenario]
 
 LATENCIES: tuple[LatencyCase, ...] = get_args(LatencyCase.__value__)
 
@@ -55,6 +59,14 @@ class Cell(msgspec.Struct, frozen=True):
         return sum(day.epnl for day in self.days)
 
 
+class Grid(msgspec.Struct, frozen=True):
+    """All cells, how many of them trade differently, and what trading them took, seconds."""
+
+    cells: list[Cell]
+    traded: int
+    wall_s: float
+
+
 class Assumed(msgspec.Struct, frozen=True):
     """EPnL and fills under one set of assumptions."""
 
@@ -74,6 +86,10 @@ class Assumptions(msgspec.Struct, frozen=True):
         `backtest.sensitivity`.
     latency_low_ms, latency_high_ms : float
     cells : list[Assumed]
+    traded : int
+        Sets of assumptions that trade differently; the others differ from one of them by fees alone.
+    wall_s : float
+        What trading them took.
     turns_sign : bool
         Whether EPnL is negative under some assumptions and positive under others.
     headline : str
@@ -85,6 +101,8 @@ class Assumptions(msgspec.Struct, frozen=True):
     latency_low_ms: float
     latency_high_ms: float
     cells: list[Assumed]
+    traded: int
+    wall_s: float
     turns_sign: bool
     headline: str
 
@@ -110,40 +128,66 @@ def outcome(episode: Episode) -> Outcome:
 
 def grid(
     catalog: Catalog, days: Sequence[Day], plan: Plan, episodes: Sequence[Episode], progress: Callable[[float], None]
-) -> list[Cell]:
-    """Trade the days under every set of assumptions.
+) -> Grid:
+    """The days under every set of assumptions; sets that trade alike are traded once, and priced each by its fees.
 
-    The run at hand stands for its own cell. A quoter that looks at fees is run again under each
+    The run at hand stands for its own. A quoter that looks at fees is run again under each that moves its quotes
     (`backtest.sensitivity: full`), else the same fills are priced anew.
     """
-    settings = plan.config.backtest
-    requotes = plan.quoter == "cmm" and settings.sensitivity == "full"
-    own = plan.config.fees.scenario
-    cells: dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]] = {}
-    jobs: list[tuple[str, LatencyCase, FeeScenario]] = []
-    for queue in queue_cases(plan):
-        for latency in LATENCIES:
-            for fees in SCENARIOS if requotes else (own,):
-                if (queue, latency, fees) == (plan.config.venue.queue.model, "measured", own):
-                    cells.update(_priced((queue, latency, fees), _by_fees(episodes, plan, requotes)))
-                else:
-                    jobs.append((queue, latency, fees))
+    started = time.perf_counter()
+    own: Case = (plan.config.venue.queue.model, "measured", plan.config.fees.scenario)
+    alike: dict[object, list[Case]] = {_trades_as(catalog, days, variant(plan, *own)): [own]}
+    for case in product(queue_cases(plan), LATENCIES, SCENARIOS):
+        if case != own:
+            alike.setdefault(_trades_as(catalog, days, variant(plan, *case)), []).append(case)
+    first, *others = alike.values()
+    found = _by_case(episodes, plan, first)
+    trade = _in_nautilus if engine_of(plan) == "nautilus" else _in_fast_lane
+    for done, cells in enumerate(trade(catalog, days, plan, others), 1):
+        found |= cells
+        progress(done / len(others))
+    cases = product(queue_cases(plan), LATENCIES, SCENARIOS)
+    return Grid([Cell(*case, found[case]) for case in cases], len(alike), time.perf_counter() - started)
+
+
+def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> object:
+    """What decides which orders are sent and filled, of all that the cases differ in."""
+    costs: tuple[float, ...] = ()
+    if run.quoter == "cmm" and run.config.backtest.sensitivity == "full":
+        floor = run.config.strategy.cmm.floor_ticks - run.config.strategy.cmm.margin_ticks
+        costs = tuple(max(plan_day(run, catalog, day).break_even_ticks, floor) for day in days)
+    money = run.config.guard.money
+    halts = money.loss_budget is not None or money.max_drawdown is not None
+    return run.queue, run.config.venue.latency, costs, run.config.fees.scenario if halts else None
+
+
+def _in_fast_lane(
+    catalog: Catalog, days: Sequence[Day], plan: Plan, groups: Sequence[list[Case]]
+) -> Iterator[dict[Case, list[Outcome]]]:
+    """One after the other, on days that are opened once."""
+    if not groups:
+        return
+    markets = open_markets(catalog, days, plan)
+    for cases in groups:
+        run = variant(plan, *cases[0])
+        episodes = [trade_market(market, plan_day(run, catalog, market.day)) for market in markets]
+        for episode in episodes:
+            episode.check_identity()
+        yield _by_case(episodes, run, cases)
+
+
+def _in_nautilus(
+    catalog: Catalog, days: Sequence[Day], plan: Plan, groups: Sequence[list[Case]]
+) -> Iterator[dict[Case, list[Outcome]]]:
+    """Side by side, a process each."""
     context = multiprocessing.get_context("spawn")
-    workers = min(os.cpu_count() or 1, len(jobs))
+    workers = max(min(os.cpu_count() or 1, len(groups)), 1)
     tables = [str(Path(path)) for path in plan.config.data.contracts]
-    dates = [day.date for day in days]
+    market = (str(catalog.root), tables, days[0].instrument, [day.date for day in days])
     with ProcessPoolExecutor(workers, context) as pool:
-        market = (str(catalog.root), tables, days[0].instrument, dates)
-        waiting = {pool.submit(_trade, *market, variant(plan, *job), requotes): job for job in jobs}
-        for done, future in enumerate(as_completed(waiting), 1):
-            cells.update(_priced(waiting[future], future.result()))
-            progress(done / len(jobs))
-    return [
-        Cell(queue, latency, fees, cells[queue, latency, fees])
-        for queue in queue_cases(plan)
-        for latency in LATENCIES
-        for fees in SCENARIOS
-    ]
+        waiting = [pool.submit(_trade, *market, variant(plan, *cases[0]), cases) for cases in groups]
+        for future in as_completed(waiting):
+            yield future.result()
 
 
 def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> Plan:
@@ -158,39 +202,35 @@ def variant(plan: Plan, queue: str, latency: LatencyCase, fees: FeeScenario) -> 
 
 
 def _trade(
-    root: str, tables: list[str], instrument: str, dates: list[dt.date], plan: Plan, requotes: bool
-) -> dict[FeeScenario, list[Outcome]]:
-    """In a process of its own: trade the days, give what came of them by fees."""
+    root: str, tables: list[str], instrument: str, dates: list[dt.date], run: Plan, cases: list[Case]
+) -> dict[Case, list[Outcome]]:
+    """In a process of its own: trade the days in Nautilus, give what came of them."""
     catalog = Catalog(Path(root), ContractTable([Path(path) for path in tables]))
-    predictor = make_predictor(plan)
+    predictor = make_predictor(run)
     episodes = []
     for date in dates:
-        episode = run_day(catalog, catalog.day(instrument, date), plan, None, predictor)
+        episode = nautilus_lane.run_day(catalog, catalog.day(instrument, date), run, None, predictor)
         episode.check_identity()
         episodes.append(episode)
-    return _by_fees(episodes, plan, requotes)
+    return _by_case(episodes, run, cases)
 
 
-def _by_fees(episodes: Sequence[Episode], plan: Plan, requotes: bool) -> dict[FeeScenario, list[Outcome]]:
-    own, config = plan.config.fees.scenario, plan.config.fees
-    found: dict[FeeScenario, list[Outcome]] = {own: [outcome(e) for e in episodes]}
-    for fees in SCENARIOS if not requotes else ():
-        if fees != own:
-            found[fees] = [
-                msgspec.structs.replace(outcome(e), epnl=e.net_under(fees_of(e.contract, fees, config), config))
-                for e in episodes
-            ]
-    return found
+def _by_case(episodes: Sequence[Episode], run: Plan, cases: Sequence[Case]) -> dict[Case, list[Outcome]]:
+    """What the days came to in cases that trade alike, each by its own fees."""
+    return {case: [_under(episode, run, case[2]) for episode in episodes] for case in cases}
 
 
-def _priced(
-    job: tuple[str, LatencyCase, FeeScenario], found: dict[FeeScenario, list[Outcome]]
-) -> dict[tuple[str, LatencyCase, FeeScenario], list[Outcome]]:
-    return {(job[0], job[1], fees): days for fees, days in found.items()}
+def _under(episode: Episode, run: Plan, fees: FeeScenario) -> Outcome:
+    """A traded day's outcome at a fee setting."""
+    config, came = run.config.fees, outcome(episode)
+    if fees == config.scenario:
+        return came
+    return msgspec.structs.replace(came, epnl=episode.net_under(fees_of(episode.contract, fees, config), config))
 
 
-def judge(cells: Sequence[Cell], plan: Plan, currency: str) -> Assumptions:
+def judge(grid: Grid, plan: Plan, currency: str) -> Assumptions:
     """The table of assumptions, with a sentence that says whether the result's sign hangs on them."""
+    cells = grid.cells
     worst, best = min(cells, key=lambda c: c.epnl), max(cells, key=lambda c: c.epnl)
     turns = worst.epnl < 0.0 < best.epnl
     start = "WARNING: the sign of this result depends on assumptions" if turns else "Under all assumptions"
@@ -200,6 +240,8 @@ def judge(cells: Sequence[Cell], plan: Plan, currency: str) -> Assumptions:
         settings.latency_low_ms,
         settings.latency_high_ms,
         [Assumed(c.queue, c.latency, c.fees, c.epnl, sum(day.fills for day in c.days)) for c in cells],
+        grid.traded,
+        round(grid.wall_s, 3),
         turns,
         f"{start}: EPnL from {_says(worst, currency)} to {_says(best, currency)}",
     )

@@ -22,11 +22,11 @@ from engine.calibration.hypothetical_orders import (
     Followed,
     HypotheticalOrders,
     L3Day,
-    WatchedFifo,
     blocks,
     chosen,
     concatenate,
     follow,
+    watch,
 )
 from engine.config import CalibrateConfig
 from market.errors import ConfigError, DataError
@@ -196,9 +196,8 @@ def calibrate(
     watched: list[Cancels] = []
     joined: list[NDArray[np.int64]] = []
     for i, day in enumerate(days):
-        fifo = WatchedFifo()
-        part = follow(day, [fifo], config, _part(progress, i, total))
-        watched.append(fifo.cancels())
+        part, cancels = watch(day, config, _part(progress, i, total))
+        watched.append(cancels)
         joined.append(part.joined)
     times = np.concatenate(joined)
     if not len(times):

@@ -17,8 +17,8 @@ from engine.config import CalibrateConfig
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.matcher import Matcher
-from venues.simulation.queues import Fifo, QueueModel, QueuePosition
+from venues.simulation.matcher import Matcher, Rows, move_level, rows_of
+from venues.simulation.queues import Fifo, QueueModel
 from venues.simulation.recorded_book import RecordedOrders
 
 AGES = (0.125, 0.25, 0.5, 1.0)
@@ -62,21 +62,28 @@ class Cancels(msgspec.Struct):
     ts_ns: NDArray[np.int64]
 
 
-class WatchedFifo(Fifo):
+class CancelWatch(Matcher):
     """The exact queue, writing down who cancels."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, book: RecordedOrders) -> None:
+        super().__init__(Fifo(), book, shared=False)
         self.seen: list[tuple[float, float, float, bool, int]] = []
 
-    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
-        before, front, credit = place.shown, place.ahead, place.credit
-        mine = order in place.orders
-        super().changed(place, size, ts_event, order)
-        cancelled = before - size if not mine else front - place.ahead
-        back = before - credit - front
-        if size < before and cancelled > 0 and front > 0 and back > 0:
-            self.seen.append((front, back, cancelled / before, not mine, ts_event))
+    def _move(self, rows: Rows, clear: bool, ts_event: int) -> None:
+        for r in range(len(rows.side)):
+            places = self._places[: len(self)]
+            here = (places["side"] == rows.side[r]) & (places["price"] == rows.price[r]) & ~places["beyond_depth"]
+            before = places[here]
+            move_level(self._rules, self._match, self._places, self._consumed, rows, r, ts_event)
+            after = places[here]["ahead"]
+            size, stood, joined = rows.size[r], rows.stood[r], rows.joined[r]
+            for place, front_after in zip(before, after, strict=True):
+                shown, front = place["shown"], place["ahead"]
+                back = shown - place["credit"] - front
+                stands_before = bool(stood > 0 and joined < place["row"])
+                cancelled = front - front_after if stands_before else shown - size
+                if size < shown and cancelled > 0 and front > 0 and back > 0:
+                    self.seen.append((front, back, cancelled / shown, not stands_before, ts_event))
 
     def cancels(self) -> Cancels:
         rows = self.seen
@@ -126,13 +133,33 @@ def follow(
     progress : callable, optional
 
     """
+    book = RecordedOrders()
+    matchers = {model.name: Matcher(model, book, shared=False) for model in models}
+    return _follow(l3, book, matchers, setup, progress)
+
+
+def watch(
+    l3: L3Day, setup: CalibrateConfig, progress: Callable[[float], None] | None = None
+) -> tuple[HypotheticalOrders, Cancels]:
+    """Send hypothetical orders through a day in their exact queues, and write down who cancels around them."""
+    book = RecordedOrders()
+    matcher = CancelWatch(book)
+    return _follow(l3, book, {Fifo.name: matcher}, setup, progress), matcher.cancels()
+
+
+def _follow(
+    l3: L3Day,
+    book: RecordedOrders,
+    by_name: dict[str, Matcher],
+    setup: CalibrateConfig,
+    progress: Callable[[float], None] | None,
+) -> HypotheticalOrders:
     steps, horizon = l3.steps, round(setup.horizon_s * 1e9)
     rng = np.random.Generator(np.random.PCG64([setup.seed, len(steps)]))
     arrivals = _arrivals(np.array([step[0] for step in steps], np.int64), horizon, setup.orders, rng)
     choices = rng.integers(0, (2, setup.levels), (setup.orders, 2))
-    book = RecordedOrders()
-    matchers = [Matcher(model, book, shared=False) for model in models]
-    shape = (len(models), setup.orders)
+    matchers = list(by_name.values())
+    shape = (len(matchers), setup.orders)
     filled_ns, price_of = np.zeros(shape, np.int64), np.zeros(setup.orders, np.int64)
     side_of, joined = np.zeros(setup.orders, np.int64), np.zeros(setup.orders, np.int64)
     start = np.full(setup.orders, np.nan)
@@ -170,9 +197,10 @@ def follow(
         if len(step) == 5 and isinstance(step[2], int):
             reached = [m.on_trade(now, step[1], step[2], step[3], step[4]) for m in matchers]
         else:
-            rows, owners, clear = step[2], step[3], step[4]
-            book.take(rows, owners, clear)
-            reached = [m.on_book(now, step[1], rows, owners, clear) for m in matchers]
+            changes, clear = np.array(step[2], np.int64).reshape(-1, 3), step[4]
+            stood, joining = book.take(changes, step[3], clear)
+            rows = rows_of(changes, stood, joining)
+            reached = [m.on_book(now, step[1], rows, clear) for m in matchers]
             bid, ask = book.best(BID), book.best(ASK)
             if bid and ask:
                 mids_ns.append(now)
@@ -186,12 +214,12 @@ def follow(
     placed = joined > 0
     times, values = np.array(mids_ns, np.int64), np.array(mids)
     fates = {}
-    for m, model in enumerate(models):
+    for m, name in enumerate(by_name):
         was = filled_ns[m][placed]
         done = was > 0
         at = np.searchsorted(times, was + round(setup.markout_s * 1e9), side="right") - 1
         sign = np.where(side_of[placed] == BID, 1.0, -1.0)
-        fates[model.name] = Followed(
+        fates[name] = Followed(
             np.where(done, (was - joined[placed]) * 1e-9, np.nan),
             np.where(done, sign * (values[at] - price_of[placed]), np.nan),
             ahead[m][placed],

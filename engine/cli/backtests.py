@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @overriding("--artifact", "model.artifact", "Artifact to forecast with.", metavar="PATH")
 @overriding("--quoter", "strategy.quoter")
 @overriding("--fees", "fees.scenario")
+@overriding("--engine", "backtest.engine")
 @click.option("--anyway", is_flag=True, help="Trade it even where `cmm inspect` says that it is not usable.")
 @options.as_json
 @configured

@@ -19,11 +19,18 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     starting_balance: Annotated[float, Meta(gt=0)] = 100_000_000.0
 
 
+type EngineName = Literal["fast", "nautilus", "both"]
+
+
 class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table of assumptions in the report.
+    """The lane of a backtest, and the table of assumptions in its report.
 
     Parameters
     ----------
+    engine : str
+        `fast`: the compiled lane; `nautilus`: the same strategy in NautilusTrader's engine, as it trades live;
+        `both`: each day in both, and an error at their first difference. The table of assumptions is traded in the
+        fast lane, where `nautilus` does not forbid it.
     sensitivity : str
         `full`: run again under each queue model, latency and fee setting; `quick`: under each queue
         model and latency, fees priced on the same fills; `none`: other fees on the same fills only.
@@ -32,6 +39,7 @@ class BacktestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     """
 
+    engine: EngineName = "fast"
     sensitivity: Literal["full", "quick", "none"] = "full"
     latency_low_ms: Annotated[float, Meta(ge=0)] = 0.5
     latency_high_ms: Annotated[float, Meta(ge=0)] = 100.0

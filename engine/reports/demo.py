@@ -55,5 +55,5 @@ def _trade(config: Config, catalog: Catalog, day: Day, quoter: QuoterName, progr
     fitted, _ = fit_intensities(catalog, day.instrument, day.date, quoter, config)
     plan = Plan(config, quoter, SHIPPED if quoter == "cmm" else None, fitted)
     episodes, _ = run_days(catalog, [day], plan, progress)
-    cells = run_grid(catalog, [day], plan, episodes, progress) if quoter == "cmm" else []
-    return Traded(day.instrument, plan, episodes, [], cells)
+    assumed = run_grid(catalog, [day], plan, episodes, progress) if quoter == "cmm" else None
+    return Traded(day.instrument, plan, episodes, [], assumed)

@@ -102,13 +102,13 @@ def quotes(episodes: Sequence[Episode]) -> go.Figure:
     inside = np.flatnonzero((recorder.ts_ns >= first) & (recorder.ts_ns < first + _WINDOW_NS))
     inside = inside[page.thin(len(inside), _POINTS)]
     times = recorder.ts_ns[inside].astype("datetime64[ns]").astype("datetime64[us]")
-    columns = recorder.columns[inside].astype(np.float64)
-    columns[:, 3:][columns[:, 3:] == 0] = np.nan
+    columns = np.concatenate([recorder.touch[inside], recorder.own[inside]], 1).astype(np.float64)
+    columns[columns == 0] = np.nan
     for name, column, colour, dash in (
         ("best bid", 0, page.GREY, "solid"),
         ("best ask", 1, page.GREY, "solid"),
-        ("our bid", 3, page.BUY, "dot"),
-        ("our ask", 4, page.SELL, "dot"),
+        ("our bid", 2, page.BUY, "dot"),
+        ("our ask", 3, page.SELL, "dot"),
     ):
         figure.add_scatter(
             x=times, y=(columns[:, column] * tick).round(8), name=name, mode="lines", connectgaps=False,

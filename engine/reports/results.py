@@ -10,7 +10,7 @@ import msgspec
 
 from engine.backtest.backtest import Traded, backtest, prepare
 from engine.backtest.episode import Episode
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.config import Config
 from engine.progress import SILENT, Progress
 from engine.recordings.verdicts import refuse_unusable

@@ -11,9 +11,12 @@ import numpy as np
 
 from engine.backtest.backtest import Traded
 from engine.backtest.episode import Breakdown, Episode
+from engine.backtest.lanes import engine_of
 from engine.backtest.metrics import METRICS
+from engine.backtest.run_record import fills_sha256
 from engine.backtest.sensitivity import Assumptions, Outcome, judge, outcome
 from engine.config import QuoterName
+from engine.config.simulation import EngineName
 from engine.plan import Plan
 from models.ensemble import artifact
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
@@ -75,6 +78,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
+    engine : str
+        The lane that the days were traded in.
+    updates_per_s : int
+        Book updates a second of the lane's loop alone.
+    wall_s : float
+        Time that the loops took, under all assumptions.
     decision_ms : list[float]
         Evenly spaced quantiles of our decisions' time on this machine. No part of the result; a run with
         `venue.latency.decision.kind: measured` draws from them.
@@ -87,6 +96,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     instrument: str
     quoter: QuoterName
+    engine: EngineName
+    updates_per_s: int
+    wall_s: float
     artifact: Model | None
     artifact_hash: str | None
     fee_scenario: FeeScenario
@@ -111,13 +123,18 @@ def summarise(traded: Traded) -> Summary:
 
     Where the days were not traded under other assumptions, the fills at hand are priced anew.
     """
-    plan, episodes, cells = traded.plan, traded.episodes, traded.cells
+    plan, episodes = traded.plan, traded.episodes
+    cells = traded.grid.cells if traded.grid is not None else []
     own = {c.fees: c.days for c in cells if (c.queue, c.latency) == (plan.config.venue.queue.model, "measured")}
     model = _model(plan.artifact) if plan.artifact is not None else None
     currency = episodes[0].contract.terms.currency
+    total = _numbers(episodes, plan, own)
     return Summary(
         instrument=traded.instrument,
         quoter=plan.quoter,
+        engine=engine_of(plan),
+        updates_per_s=total.updates_per_s,
+        wall_s=round(total.wall_s + (traded.grid.wall_s if traded.grid is not None else 0.0), 3),
         artifact=model,
         artifact_hash=model.hash if model is not None else None,
         fee_scenario=plan.config.fees.scenario,
@@ -132,8 +149,8 @@ def summarise(traded: Traded) -> Summary:
             _numbers([e], plan, {fees: [days[i]] for fees, days in own.items()}, str(e.date))
             for i, e in enumerate(episodes)
         ],
-        total=_numbers(episodes, plan, own),
-        sensitivity=judge(cells, plan, currency) if cells else None,
+        total=total,
+        sensitivity=judge(traded.grid, plan, currency) if traded.grid is not None else None,
     )
 
 
@@ -155,7 +172,7 @@ def _numbers(
             counts[name] = counts.get(name, 0) + count
     wall = sum(e.wall_s for e in episodes)
     updates = counts.get("book_updates", 0)
-    digest = hashlib.sha256("".join(e.recorder.fills_sha256() for e in episodes).encode()).hexdigest()
+    digest = hashlib.sha256("".join(fills_sha256(e.recorder) for e in episodes).encode()).hexdigest()
     return Numbers(
         **{_FIELDS[metric.name]: metric.compute(episodes) for metric in METRICS},
         date=date,
@@ -166,7 +183,7 @@ def _numbers(
         fills=sum(len(e.recorder.fills) for e in episodes),
         filled_lots=sum(f.lots for e in episodes for f in e.recorder.fills),
         blind_fills=sum(f.blind for e in episodes for f in e.recorder.fills),
-        fills_sha256=digest if len(episodes) != 1 else episodes[0].recorder.fills_sha256(),
+        fills_sha256=digest if len(episodes) != 1 else fills_sha256(episodes[0].recorder),
         counts=dict(sorted(counts.items())),
         wall_s=round(wall, 3),
         updates_per_s=round(updates / wall) if wall else 0,

@@ -10,7 +10,7 @@ Sources: order-flow imbalance: Cont, Kukanov and Stoikov 2014; micro price: Gath
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -60,7 +60,8 @@ CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
 
 _STATES = tuple(BookState)
 # the kernels' own rules, uncompiled: handing their arrays over costs more than a look at one of them
-_bid, _ask, _trend, _regime = (f.py_func for f in (kernels.bid, kernels.ask, kernels.trend, kernels.regime))
+_KERNELS: tuple[Any, ...] = (kernels.bid, kernels.ask, kernels.trend, kernels.regime)
+_bid, _ask, _trend, _regime = (kernel.py_func for kernel in _KERNELS)
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from market.array_book import ArrayBook, BookState, apply_levels, state_of
+from market.compiled import compiled
 from market.events import BUY, SELL
 
 _LN2 = float(np.log(2.0))
@@ -30,7 +30,7 @@ _OFI, _SIGNED, _VOLUME, _SQUARES, _MEAN_MID, _MEAN_IMBALANCE, _MEAN_SPREAD = ran
 _ROWS = 7
 
 
-@njit(cache=True)
+@compiled
 def _decay(ts, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
     """Age all decayed quantities to `ts`; return whether a break lies before it."""
     last = scalars[_TS]
@@ -56,7 +56,7 @@ def _decay(ts, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untype
     return is_break
 
 
-@njit(cache=True)
+@compiled
 def _on_trade(ts, ticks, lots, sign, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
     _decay(ts, scalars, decayed, half_lives, max_gap)
     for k in range(half_lives.shape[0]):
@@ -66,7 +66,7 @@ def _on_trade(ts, ticks, lots, sign, scalars, decayed, half_lives, max_gap):  # 
     scalars[_TRADE_TS] = ts
 
 
-@njit(cache=True)
+@compiled
 def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_lives, max_gap):  # type: ignore[no-untyped-def]
     """Apply level changes and, where the book is sound, move the state to the new touch; return its `BookState`."""
     is_break = _decay(ts, scalars, decayed, half_lives, max_gap)
@@ -114,7 +114,7 @@ def _on_book(ts, price, size, count, changes, n, clear, scalars, decayed, half_l
     return state
 
 
-@njit(cache=True)
+@compiled
 def _sum_levels(price, size, count, row, levels):  # type: ignore[no-untyped-def]
     total, weighted = 0.0, 0.0
     for i in range(count[row] - 1, max(count[row] - 1 - levels, -1), -1):
@@ -123,7 +123,7 @@ def _sum_levels(price, size, count, row, levels):  # type: ignore[no-untyped-def
     return total, weighted
 
 
-@njit(cache=True)
+@compiled
 def _regime(ts, log_var, regime_s, scalars):  # type: ignore[no-untyped-def]
     """Tercile of the variance in its rolling (normal) distribution; strictly causal.
 
@@ -142,7 +142,7 @@ def _regime(ts, log_var, regime_s, scalars):  # type: ignore[no-untyped-def]
     scalars[_REGIME] = 0.0 if z < -_TERCILE else (2.0 if z > _TERCILE else 1.0)
 
 
-@njit(cache=True)
+@compiled
 def _fill(out, previous_ts, price, size, count, scalars, decayed, half_lives, horizon, levels, regime_s, warm):  # type: ignore[no-untyped-def]
     """Write the feature vector into `out (features,) float32`."""
     ts, n_half = scalars[_TS], half_lives.shape[0]
@@ -228,7 +228,7 @@ class FeatureState(NamedTuple):
         return cls(book.price, book.size, book.count, np.zeros(_SCALARS), np.zeros((_ROWS, half_lives)))
 
 
-@njit(cache=True)
+@compiled
 def take_book(ts_ns, changes, n, clear, state, scales, vector):  # type: ignore[no-untyped-def]
     """Take one atomic update; return the book's state and whether `vector (features,)` counts.
 
@@ -259,7 +259,7 @@ def take_book(ts_ns, changes, n, clear, state, scales, vector):  # type: ignore[
     return book, warm
 
 
-@njit(cache=True)
+@compiled
 def take_trade(ts_ns, ticks, lots, aggressor, state, scales):  # type: ignore[no-untyped-def]
     """Take one trade of this aggressor (`market.events`)."""
     sign = 1.0 if aggressor == BUY else -1.0 if aggressor == SELL else 0.0
@@ -269,25 +269,25 @@ def take_trade(ts_ns, ticks, lots, aggressor, state, scales):  # type: ignore[no
     )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def trend(state, half_life):  # type: ignore[no-untyped-def]
     """Mid price minus its decayed mean of the half-life at that index, ticks."""
     return state.scalars[_MID] - state.decayed[_MEAN_MID, half_life]
 
 
-@njit(cache=True)
+@compiled
 def regime(state):  # type: ignore[no-untyped-def]
     """Tercile of the variance: 0 calm, 1 normal, 2 volatile."""
     return int(state.scalars[_REGIME])
 
 
-@njit(cache=True)
+@compiled
 def bid(state):  # type: ignore[no-untyped-def]
     """Best bid of the last sound book, ticks."""
     return int(state.scalars[_BID])
 
 
-@njit(cache=True)
+@compiled
 def ask(state):  # type: ignore[no-untyped-def]
     """Best ask of the last sound book, ticks."""
     return int(state.scalars[_ASK])

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from market.columns import TRADE, Columns
+from market.compiled import compiled
 from models.features import kernels
 from models.features.book_features import TREND_HALF_LIFE, BookFeatures, FeatureSpec
 
@@ -106,7 +106,7 @@ def _read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return view
 
 
-@njit(cache=True)
+@compiled
 def _pass(events, at, state, scales, half_life, vector, changes, block):  # type: ignore[no-untyped-def]
     """Take events from `at` on until the block is full; return where to go on, and how many updates it holds."""
     filled = 0

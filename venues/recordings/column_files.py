@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ _TYPES: dict[str, Any] = {
     "shown": np.int64, "state": np.int8,
 }  # fmt: skip
 _WIDTHS = {"shown": 6}
+_BY_EVENT, _BY_ROW = ("kind", "ts", "ts_event", "sequence", "clear"), ("side", "price", "size", "order")
 _DERIVED = ("shown", "state")
 _OF_ORDERS = ("stood", "joined")
 _AT_ONCE = 200_000
@@ -66,37 +67,80 @@ class Batch:
 
 def blank(n: int, m: int, sequence: int) -> Columns:
     """Room for n events and m rows, numbered from `sequence`."""
-    lengths = dict.fromkeys(("side", "price", "size", "order"), m)
+    lengths = dict.fromkeys(_BY_ROW, m)
     lengths |= dict.fromkeys((*_DERIVED, *_OF_ORDERS), 0) | {"first": n + 1}
-    made = {name: np.empty(_shape(name, lengths.get(name, n)), kind) for name, kind in _TYPES.items()}
+    made = {name: _room(name, lengths.get(name, n)) for name in Columns._fields}
+    made["first"][0] = 0
     made["sequence"] = np.arange(sequence, sequence + n, dtype=np.int64)
     return Columns(**made)
 
 
 class ColumnWriter:
-    """Writes the columns of one part of a day; memory is flat in its length."""
+    """Writes the columns of one part of a day; memory is flat in its length.
+
+    What follows from the events is written at the end: only then is known how many levels the feed shows.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._files = {name: _File(folder, name) for name in Columns._fields if name not in (*_DERIVED, *_OF_ORDERS)}
-        self._files["first"].append(np.zeros(1, np.int64))
-        self._rows = 0
+        self._files = {name: _File(folder, name) for name in Columns._fields}
+        self._held: Columns | None = None  # the last batch: a short part is never read again
+        self._events = self._rows = 0
 
     def append(self, batch: Columns) -> None:
         """Write the events of a batch after those before."""
-        for name, file in self._files.items():
-            values = getattr(batch, name)
-            file.append(values[1:] + self._rows if name == "first" else values)
-        self._rows += len(batch.price)
+        if self._held is not None:
+            self._write(self._held)
+        self._held = batch
 
     def finish(self, depth: int, orders: bool) -> None:
         """Write what follows from the events, with the levels that the feed shows, and whether it names orders."""
-        for file in self._files.values():
-            file.close()
-        _derive(self._folder, depth, orders)
-        if not orders:
-            (self._folder / "order.npy").unlink()
+        alone = not self._events
+        last = self._held if self._held is not None else blank(0, 0, 1)
+        self._write(last)
+        self._derive(iter([last]) if alone else self._read(), depth, orders)
+        for name, file in self._files.items():
+            if orders or name not in ("order", *_OF_ORDERS):
+                file.close()
+            else:
+                file.remove()
+
+    def _write(self, batch: Columns) -> None:
+        for name in (*_BY_EVENT, *_BY_ROW):
+            self._files[name].append(getattr(batch, name))
+        self._files["first"].append(batch.first[1 if self._events else 0 :] + self._rows)
+        self._events, self._rows = self._events + len(batch.kind), self._rows + len(batch.price)
+
+    def _derive(self, parts: Iterator[Columns], depth: int, orders: bool) -> None:
+        """Follow the book, and the queues where orders are named."""
+        book, queues, base = ArrayBook(), new_queues() if orders else None, 0
+        for part in parts:
+            n, m = len(part.kind), len(part.price)
+            changes = (part.kind, part.clear, part.first, part.side, part.price, part.size)
+            shown, state = _room("shown", n), _room("state", n)
+            follow_book(*changes, 0 if orders else depth, book.state, shown, state)
+            self._files["shown"].append(shown)
+            self._files["state"].append(state)
+            if queues is not None:
+                stood, joined = _room("stood", m), _room("joined", m)
+                follow_orders(*changes, part.order, base, queues, stood, joined)
+                self._files["stood"].append(stood)
+                self._files["joined"].append(joined)
+            base += m
+
+    def _read(self) -> Iterator[Columns]:
+        """What was written, so many events at a time, as copies: the maps end with each."""
+        for name in (*_BY_EVENT, *_BY_ROW, "first"):
+            self._files[name].close()
+        for start in range(0, self._events, _AT_ONCE):
+            by_event = slice(start, start + _AT_ONCE)
+            first = self._files["first"].map()[start : start + _AT_ONCE + 1]
+            by_row = slice(int(first[0]), int(first[-1]))
+            made = dict.fromkeys(Columns._fields, _nothing) | {"first": first - first[0]}
+            made |= {name: np.array(self._files[name].map()[by_event]) for name in _BY_EVENT}
+            made |= {name: np.array(self._files[name].map()[by_row]) for name in _BY_ROW}
+            yield Columns(**made)
 
 
 def open_columns(folder: Path) -> Columns:
@@ -130,27 +174,44 @@ class _File:
     written: an import of hundreds of contracts holds no file for each."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._path, self._name, self._length = folder / f"{name}.npy", name, 0
-        with self._path.open("wb") as file:
-            self._header(file)
+        self._path, self._name = folder / f"{name}.npy", name
+        self._length, self._told = 0, -1
 
     def append(self, values: NDArray[Any]) -> None:
+        if not len(values):
+            return
         with self._path.open("ab") as file:
+            if not self._length:
+                self._told = len(values)
+                self._header(file)
             file.write(memoryview(np.ascontiguousarray(values)).cast("B"))
         self._length += len(values)
 
     def close(self) -> None:
-        with self._path.open("r+b") as file:
-            self._header(file)
+        """Make the header say how long it is."""
+        if self._told != self._length:
+            with self._path.open("wb" if self._told < 0 else "r+b") as file:
+                self._told = self._length
+                self._header(file)
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def map(self) -> NDArray[Any]:
+        return _open(self._path, self._name)
 
     def _header(self, file: IO[bytes]) -> None:
         """Numpy pads it so that it is as long for every length."""
         described = {
             "descr": np.lib.format.dtype_to_descr(np.dtype(_TYPES[self._name])),
             "fortran_order": False,
-            "shape": _shape(self._name, self._length),
+            "shape": _shape(self._name, self._told),
         }
         np.lib.format.write_array_header_1_0(file, described)
+
+
+def _room(name: str, length: int) -> NDArray[Any]:
+    return np.empty(_shape(name, length), _TYPES[name])
 
 
 def _shape(name: str, length: int) -> tuple[int, ...]:
@@ -168,37 +229,3 @@ def _open(path: Path, name: str) -> NDArray[Any]:
 
 _nothing = np.zeros(0, np.int64)
 _nothing.flags.writeable = False
-
-
-def _derive(folder: Path, depth: int, orders: bool) -> None:
-    """Follow the book, and the queues where orders are named, through a part that is written."""
-    files = {name: _File(folder, name) for name in (*_DERIVED, *(_OF_ORDERS if orders else ()))}
-    book, queues = ArrayBook(), new_queues() if orders else None
-    arrays = (book.price, book.size, book.count)
-    start, base, part = 0, 0, _read(folder, 0)
-    while len(part.kind):
-        n, m = len(part.kind), len(part.price)
-        made = {name: np.empty(_shape(name, n if name in _DERIVED else m), _TYPES[name]) for name in files}
-        changes = (part.kind, part.clear, part.first, part.side, part.price, part.size)
-        follow_book(*changes, 0 if orders else depth, arrays, made["shown"], made["state"])
-        if queues is not None:
-            follow_orders(*changes, part.order, base, queues, made["stood"], made["joined"])
-        for name, file in files.items():
-            file.append(made[name])
-        start, base = start + n, base + m
-        part = _read(folder, start)
-    for file in files.values():
-        file.close()
-
-
-def _read(folder: Path, start: int) -> Columns:
-    """A copy of the next events from `start` on, rows counted from the first of theirs; the maps end with it."""
-    by_event = slice(start, start + _AT_ONCE)
-    first = _open(folder / "first.npy", "first")[start : start + _AT_ONCE + 1]
-    by_row = slice(int(first[0]), int(first[-1]))
-    made = {"first": first - first[0]} | dict.fromkeys((*_DERIVED, *_OF_ORDERS), _nothing)
-    for name in Columns._fields:
-        if name not in made:
-            cut = by_row if name in ("side", "price", "size", "order") else by_event
-            made[name] = np.array(_open(folder / f"{name}.npy", name)[cut])
-    return Columns(**made)

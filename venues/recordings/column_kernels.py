@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.typed import Dict
 
 from market.array_book import edges, set_level, state_of
 from market.columns import ASK_LOTS, BID_LOTS, BOOK, TRADE
+from market.compiled import compiled
 
 TRADED, CLEARS, OWNED = 1, 2, 4
 """Flags of an event as it waits to be written: a trade; empties the book; its rows name their orders."""
@@ -18,7 +19,7 @@ _NUMBERS = types.UniTuple(types.int64, 3)
 _STALE = 1 << 16
 
 
-@njit(cache=True)
+@compiled
 def unfold(heads, words, kind, ts, ts_event, clear, first, side, price, size, order):  # type: ignore[no-untyped-def]
     """Columns of the events that wait.
 
@@ -49,7 +50,7 @@ def unfold(heads, words, kind, ts, ts_event, clear, first, side, price, size, or
     first[len(heads)] = row
 
 
-@njit(cache=True)
+@compiled
 def follow_book(kind, clear, first, side, price, size, depth, book, shown, state):  # type: ignore[no-untyped-def]
     """Write what the book shows after each event into `shown (n, 6)` and `state (n,)`.
 
@@ -72,7 +73,24 @@ def follow_book(kind, clear, first, side, price, size, depth, book, shown, state
             state[e] = state[e - 1]
 
 
-@njit(cache=True)
+@compiled
+def count_levels(kind, clear, first, side, price, size, counts):  # type: ignore[no-untyped-def]
+    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth."""
+    levels = Dict.empty(types.int64, types.boolean)
+    for e in range(len(kind)):
+        if clear[e]:
+            levels.clear()
+        if kind[e] == BOOK:
+            for i in range(first[e], first[e + 1]):
+                level = 2 * price[i] + side[i] - 1
+                if size[i]:
+                    levels[level] = True
+                elif level in levels:
+                    del levels[level]
+        counts[e] = len(levels)
+
+
+@compiled
 def new_queues():  # type: ignore[no-untyped-def]
     """Who stands where.
 
@@ -82,7 +100,7 @@ def new_queues():  # type: ignore[no-untyped-def]
     return Dict.empty(_PLACE, _PLACE), Dict.empty(_STANDING, _NUMBERS), np.zeros(2, np.int64)
 
 
-@njit(cache=True)
+@compiled
 def follow_orders(kind, clear, first, side, price, size, order, base, queues, stood, joined):  # type: ignore[no-untyped-def]
     """Write, row by row, what the order behind it had at that level, and with which row it last joined its queue.
 
@@ -126,7 +144,7 @@ def follow_orders(kind, clear, first, side, price, size, order, base, queues, st
             counts[1] = 2 * len(orders)
 
 
-@njit(cache=True)
+@compiled
 def _forget(levels, orders):  # type: ignore[no-untyped-def]
     """Drop the orders of levels that are gone."""
     gone = []

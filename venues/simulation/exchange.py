@@ -13,13 +13,13 @@ import numpy as np
 from nautilus_trader.model import ClientOrderId, OrderBookDeltas, TradeTick
 from numpy.typing import NDArray
 
-from market.events import ASK, BID, OrderKey
+from market.events import OrderKey
 from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
-from venues.simulation.matcher import Matcher
-from venues.simulation.queues import QueueModel, QueuePosition
-from venues.simulation.recorded_book import RecordedBook, RecordedOrders
+from venues.simulation.matcher import Matcher, QueuePosition, rows_of
+from venues.simulation.queues import QueueModel
+from venues.simulation.recorded_book import RecordedBook, RecordedOrders, would_take
 
 type Decode = Callable[[OrderBookDeltas], tuple[NDArray[np.int64], int, bool]]
 
@@ -78,8 +78,7 @@ class SimulatedExchange:
 
     def would_take(self, side: int, price: int) -> bool:
         """Whether an order would trade at once: a post-only one is refused then."""
-        best = self.book.best(ASK if side == BID else BID)
-        return bool(best and (price >= best if side == BID else price <= best))
+        return bool(would_take(self.book.shown, side, price))
 
     def rest(self, key: ClientOrderId, side: int, price: int, lots: int, now_ns: int) -> None:
         """An order rests (price in ticks)."""
@@ -127,13 +126,15 @@ class SimulatedExchange:
         self._latency.see(deltas.ts_init, deltas.ts_event)
         changes, count, clear = self._decode(deltas)
         book = self.book
-        rows = changes[:count].tolist()
-        named: list[int] = []
+        stood = joined = _UNNAMED
         if isinstance(book, RecordedOrders):
-            named = owners(deltas)
-            book.take(rows, named, clear)
+            stood, joined = book.take(changes[:count], owners(deltas), clear)
         else:
             book.apply(changes, count, clear)
         if self.matcher is None:
             return []
-        return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, named, clear)
+        rows = rows_of(changes[:count], stood, joined)
+        return self.matcher.on_book(deltas.ts_init, deltas.ts_event, rows, clear)
+
+
+_UNNAMED = np.zeros(0, np.int64)

@@ -2,21 +2,134 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 from nautilus_trader.execution import FeeModel
 from nautilus_trader.model import Currency, LimitOrder, Money, OrderSide, Price, Quantity
 
+from market.compiled import compiled, record_of
 from market.contracts import Contract, Fees
+from market.errors import ConfigError
 from market.events import ASK, BID
 from market.nautilus import Instrument, NautilusInstrument
+from market.valuation import VALUE, mark_value, turnover
 
 type FeeScenario = Literal["exchange", "zero", "rebate"]
 SCENARIOS: tuple[FeeScenario, ...] = ("rebate", "zero", "exchange")
 
 _YESTERDAY, _TODAY = 0, 1
+_TIERS = 16
+
+FEES = np.dtype(
+    [
+        ("maker", np.float64),
+        ("taker", np.float64),
+        ("close", np.float64),  # NaN: as opening
+        ("close_today", np.float64),  # NaN: as `close`
+        ("lot_open", np.float64),
+        ("lot_close", np.float64),
+        ("lot_close_today", np.float64),  # NaN: as `lot_close`
+        ("tiers", np.int64),
+        ("tier_turnover", np.float64, (_TIERS,)),  # rising
+        ("tier_maker", np.float64, (_TIERS,)),
+        ("tier_taker", np.float64, (_TIERS,)),
+        ("locks", np.bool_),  # may open the other way instead of closing
+        ("by_choice", np.bool_),  # an order says which day's position it closes
+        ("turnover", np.float64),  # so far
+        ("long", np.int64, (2,)),  # lots of earlier days, and of today
+        ("short", np.int64, (2,)),
+        ("value", VALUE),
+    ],
+    align=True,
+)
+"""A schedule and what it has to remember."""
+
+
+@compiled
+def charge(fees, side, price_ticks, lots, is_maker):  # type: ignore[no-untyped-def]
+    """Cost of a fill in settlement currency, negative for a rebate; the fill is remembered."""
+    own, other = (fees.long, fees.short) if side == BID else (fees.short, fees.long)
+    value = turnover(fees.value, price_ticks)
+    first = _YESTERDAY
+    if fees.by_choice and _close(fees, value, is_maker, _TODAY) < _close(fees, value, is_maker, _YESTERDAY):
+        first = _TODAY
+    opening = _open(fees, value, is_maker)
+    cost, left = 0.0, lots
+    for turn in range(2):
+        day = first if turn == 0 else 1 - first
+        closing = min(left, other[day])
+        if closing == 0:
+            continue
+        unit = _close(fees, value, is_maker, day)
+        left -= closing
+        locked = _locked(fees, value, is_maker)
+        if day == _TODAY and locked < unit:
+            own[_TODAY] += closing
+            cost += closing * locked
+        else:
+            other[day] -= closing
+            cost += closing * unit
+    own[_TODAY] += left
+    cost += left * opening
+    fees.turnover += lots * value
+    return cost
+
+
+@compiled
+def break_even_ticks(fees, price_ticks):  # type: ignore[no-untyped-def]
+    """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
+    value = turnover(fees.value, price_ticks)
+    opening, closing = _open(fees, value, True), _close(fees, value, True, _TODAY)
+    locked = _locked(fees, value, True)
+    if not np.isnan(locked):
+        closing = min(closing, locked)
+    tick = mark_value(fees.value, price_ticks + 0.5) - mark_value(fees.value, price_ticks - 0.5)
+    return 0.5 * (opening + closing) / tick
+
+
+@compiled
+def locked_lots(fees):  # type: ignore[no-untyped-def]
+    """Lots held both long and short."""
+    return min(fees.long[0] + fees.long[1], fees.short[0] + fees.short[1])
+
+
+@compiled
+def _locked(fees, value, is_maker):  # type: ignore[no-untyped-def]
+    """Cost a lot of opening the other way and closing both legs on another day; NaN where nobody would.
+
+    Only a dearer close of today's position is a reason to lock: a rebate, which opening and closing
+    both earn, must not be earned three times over.
+    """
+    later = _close(fees, value, is_maker, _YESTERDAY)
+    if not fees.locks or _close(fees, value, is_maker, _TODAY) <= later:
+        return np.nan
+    return _open(fees, value, is_maker) + 2.0 * later
+
+
+@compiled
+def _rate(fees, is_maker):  # type: ignore[no-untyped-def]
+    rate = fees.maker if is_maker else fees.taker
+    for i in range(fees.tiers):
+        if fees.turnover >= fees.tier_turnover[i]:
+            rate = fees.tier_maker[i] if is_maker else fees.tier_taker[i]
+    return rate
+
+
+@compiled
+def _open(fees, value, is_maker):  # type: ignore[no-untyped-def]
+    return _rate(fees, is_maker) * value + fees.lot_open
+
+
+@compiled
+def _close(fees, value, is_maker, day):  # type: ignore[no-untyped-def]
+    rate, amount = fees.close, fees.lot_close
+    if day == _TODAY:
+        rate = fees.close if np.isnan(fees.close_today) else fees.close_today
+        amount = fees.lot_close if np.isnan(fees.lot_close_today) else fees.lot_close_today
+    return (_rate(fees, is_maker) if np.isnan(rate) else rate) * value + amount
 
 
 class FeesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,82 +190,46 @@ class FeeSchedule:
         config: FeesConfig | None = None,
         overnight: tuple[int, int] = (0, 0),
     ) -> None:
-        self._contract, self._fees = contract, fees
-        self._config = config if config is not None else FeesConfig()
-        self._turnover = self._config.turnover
-        self._long, self._short = [overnight[0], 0], [overnight[1], 0]  # yesterday's, today's
+        config = config if config is not None else FeesConfig()
+        if len(fees.tiers) > _TIERS:
+            raise ConfigError(f"{contract.id}: fees have {len(fees.tiers)} tiers; at most {_TIERS} are known")
+        self.record: Any = record_of(
+            FEES,
+            maker=fees.maker,
+            taker=fees.taker,
+            close=_number(fees.close),
+            close_today=_number(fees.close_today),
+            lot_open=fees.lot_open,
+            lot_close=fees.lot_close,
+            lot_close_today=_number(fees.lot_close_today),
+            tiers=len(fees.tiers),
+            locks=config.lock and contract.keeps_both_sides,
+            by_choice=contract.closes_by_choice,
+            turnover=config.turnover,
+            long=(overnight[0], 0),
+            short=(overnight[1], 0),
+            value=contract.mark_value.state()[0],
+        )
+        for i, tier in enumerate(fees.tiers):
+            self.record["tier_turnover"][i] = tier.turnover
+            self.record["tier_maker"][i], self.record["tier_taker"][i] = tier.maker, tier.taker
 
     @property
     def locked_lots(self) -> int:
         """Lots held both long and short."""
-        return min(sum(self._long), sum(self._short))
+        return int(locked_lots(self.record))
 
     def charge(self, side: int, price_ticks: float, lots: int, *, is_maker: bool) -> float:
         """Cost of a fill in settlement currency, negative for a rebate."""
-        own, other = (self._long, self._short) if side == BID else (self._short, self._long)
-        value = self._contract.turnover(price_ticks)
-        opening = self._open(value, is_maker)
-        cost, left = 0.0, lots
-        days = [_YESTERDAY, _TODAY]
-        if self._contract.closes_by_choice:
-            days.sort(key=lambda day: self._close(value, is_maker, day))
-        for day in days:
-            closing = min(left, other[day])
-            if not closing:
-                continue
-            unit = self._close(value, is_maker, day)
-            left -= closing
-            locked = self._locked(value, is_maker)
-            if day == _TODAY and locked is not None and locked < unit:
-                own[_TODAY] += closing
-                cost += closing * locked
-            else:
-                other[day] -= closing
-                cost += closing * unit
-        own[_TODAY] += left
-        cost += left * opening
-        self._turnover += lots * value
-        return cost
+        return float(charge(self.record, side, float(price_ticks), lots, is_maker))
 
     def break_even_ticks(self, price_ticks: float) -> float:
         """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
-        value = self._contract.turnover(price_ticks)
-        opening, closing = self._open(value, True), self._close(value, True, _TODAY)
-        locked = self._locked(value, True)
-        if locked is not None:
-            closing = min(closing, locked)
-        return 0.5 * (opening + closing) / self._contract.tick_value(price_ticks)
+        return float(break_even_ticks(self.record, float(price_ticks)))
 
-    def _locked(self, value: float, is_maker: bool) -> float | None:
-        """Cost a lot of opening the other way and closing both legs on another day; None where nobody would.
 
-        Only a dearer close of today's position is a reason to lock: a rebate, which opening and closing
-        both earn, must not be earned three times over.
-        """
-        later = self._close(value, is_maker, _YESTERDAY)
-        if not (self._config.lock and self._contract.keeps_both_sides) or (
-            self._close(value, is_maker, _TODAY) <= later
-        ):
-            return None
-        return self._open(value, is_maker) + 2.0 * later
-
-    def _rate(self, is_maker: bool) -> float:
-        rates = (self._fees.maker, self._fees.taker)
-        for tier in self._fees.tiers:  # rising
-            if self._turnover >= tier.turnover:
-                rates = (tier.maker, tier.taker)
-        return rates[0] if is_maker else rates[1]
-
-    def _open(self, value: float, is_maker: bool) -> float:
-        return self._rate(is_maker) * value + self._fees.lot_open
-
-    def _close(self, value: float, is_maker: bool, day: int) -> float:
-        f = self._fees
-        rate, amount = f.close, f.lot_close
-        if day == _TODAY:
-            rate = f.close if f.close_today is None else f.close_today
-            amount = f.lot_close if f.lot_close_today is None else f.lot_close_today
-        return (self._rate(is_maker) if rate is None else rate) * value + amount
+def _number(value: float | None) -> float:
+    return value if value is not None else float("nan")
 
 
 class ScheduledFees(FeeModel):

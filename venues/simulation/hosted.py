@@ -26,7 +26,6 @@ from nautilus_trader.model import (
 from market.nautilus import NautilusInstrument
 from venues.gateway import DirectGateway, Send
 from venues.simulation.exchange import SimulatedExchange
-from venues.simulation.queues import QueuePosition
 
 
 class SimulatedGateway(DirectGateway):
@@ -44,7 +43,6 @@ class SimulatedGateway(DirectGateway):
         self._alerts = 0
         self._events: list[TradeTick | OrderBookDeltas] = []
         self._next = self._delivered = 0
-        self._reached: list[QueuePosition] = []
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,14 +122,8 @@ class SimulatedGateway(DirectGateway):
     def _advance(self) -> None:
         event = self._events[self._next]
         self._next += 1
-        matcher = self.exchange.matcher
-        if matcher is None:
-            return
-        for place in self._reached:
-            if place.fill:  # nobody asked for it: it must not turn up at a later event
-                matcher.counts["unclaimed_lots"] += place.fill
-                place.fill = 0
-        self._reached = self.exchange.see(event)
+        if self.exchange.matcher is not None:
+            self.exchange.see(event)
 
     # ── our orders ────────────────────────────────────────────────────────────────────────────
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
+from market.compiled import compiled, record_of
 from market.errors import ConfigError
 
 
@@ -58,21 +60,50 @@ class LatencyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 5
 
 
-class Delay(Protocol):
-    """One leg's latency, ns."""
+PATH = np.dtype(
+    [
+        ("constant_ns", np.int64),
+        ("recorded", np.int64),  # legs that are the feed's own latency
+        ("lag_ns", np.int64),  # of the latest book, above the least seen so far
+        ("least_ns", np.int64),
+        ("drawn", np.int64),  # draws used up
+        ("last_ns", np.int64),  # when the latest commands arrive
+    ],
+    align=True,
+)
+"""What a command's way remembers. The two clocks of a recording differ by a constant that nobody recorded."""
 
-    def at(self, now_ns: int) -> int:
-        """Latency of what happens now."""
+_DRAWS = 4096
+_UNSEEN = 1 << 62
 
 
-class Constant:
-    """Always the same."""
+class Delays(NamedTuple):
+    """Latencies in ns: of a series (points,) what was measured last holds; `draws` (n,) are used up one a command."""
 
-    def __init__(self, ms: float) -> None:
-        self._ns = round(ms * 1e6)
+    series_at: NDArray[np.int64]
+    series_ns: NDArray[np.int64]
+    draws: NDArray[np.int64]
 
-    def at(self, now_ns: int) -> int:
-        return self._ns
+
+@compiled
+def see_book(path, ts_ns, ts_event):  # type: ignore[no-untyped-def]
+    """Take note of a book update's times."""
+    lag = ts_ns - ts_event
+    path.least_ns = min(path.least_ns, lag)
+    path.lag_ns = lag - path.least_ns
+
+
+@compiled
+def arrival_ns(path, delays, now_ns):  # type: ignore[no-untyped-def]
+    """When commands decided now reach the venue: in order, as over one connection."""
+    takes = path.constant_ns + path.recorded * path.lag_ns
+    if len(delays.series_at):
+        takes += delays.series_ns[max(np.searchsorted(delays.series_at, now_ns, side="right") - 1, 0)]
+    if len(delays.draws):
+        takes += delays.draws[path.drawn]
+        path.drawn += 1
+    path.last_ns = max(path.last_ns, now_ns + takes)
+    return path.last_ns
 
 
 class Quantiles:
@@ -83,8 +114,10 @@ class Quantiles:
         self._grid = np.linspace(0.0, 1.0, len(quantiles_ms))
         self._rng = np.random.Generator(np.random.PCG64(seed))
 
-    def at(self, now_ns: int) -> int:
-        return round(float(np.interp(self._rng.random(), self._grid, self._values)))
+    def draw(self, count: int) -> NDArray[np.int64]:
+        """The next draws (count,), ns."""
+        drawn = np.interp(self._rng.random(count), self._grid, self._values)
+        return np.rint(drawn).astype(np.int64)
 
 
 class Series:
@@ -102,49 +135,17 @@ class Series:
         values = np.array([ms for _, ms in rows], np.float64)
         if not rows or (np.diff(times) < 0).any() or not (np.isfinite(values).all() and (values >= 0).all()):
             raise ConfigError(f"{path}: a latency series needs rows in order of time with latencies of 0 ms or more")
-        self._path, self._times, self._ns = path, times, np.rint(values * 1e6).astype(np.int64)
+        self._path, self.times, self._ns = path, times, np.rint(values * 1e6).astype(np.int64)
 
-    def at(self, now_ns: int) -> int:
-        return int(self._ns[max(int(np.searchsorted(self._times, now_ns, side="right")) - 1, 0)])
+    def at(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What holds at each of some times, ns."""
+        result: NDArray[np.int64] = self._ns[np.maximum(np.searchsorted(self.times, times, side="right") - 1, 0)]
+        return result
 
     def check_covers(self, start_ns: int, end_ns: int) -> None:
         """Raise where the series and a day do not overlap."""
-        if self._times[-1] < start_ns or self._times[0] > end_ns:
+        if self.times[-1] < start_ns or self.times[0] > end_ns:
             raise ConfigError(f"{self._path}: the latency series lies outside the day it is to be used for")
-
-
-class Recorded:
-    """The feed's own latency: arrival minus exchange time of the latest book, above the least seen
-    so far (the two clocks differ by a constant that nobody recorded)."""
-
-    def __init__(self) -> None:
-        self._least: int | None = None
-        self._ns = 0
-
-    def see(self, ts_ns: int, ts_event: int) -> None:
-        """Take note of a book update."""
-        lag = ts_ns - ts_event
-        self._least = lag if self._least is None else min(self._least, lag)
-        self._ns = lag - self._least
-
-    def at(self, now_ns: int) -> int:
-        return self._ns
-
-
-def make_delay(config: DelayConfig, seed: int, start_ns: int, end_ns: int) -> Delay:
-    """Build one leg for a day."""
-    if config.kind == "recorded":
-        return Recorded()
-    if config.kind == "constant":
-        return Constant(config.ms)
-    if config.kind == "quantiles":
-        return Quantiles(config.quantiles_ms, seed)
-    assert config.file is not None
-    if config.kind == "measured":
-        return Quantiles(_measured(Path(config.file)), seed)
-    series = Series(Path(config.file))
-    series.check_covers(start_ns, end_ns)
-    return series
 
 
 def _measured(run: Path) -> list[float]:
@@ -163,17 +164,41 @@ class CommandPath:
     """All legs of a command's way to the venue."""
 
     def __init__(self, config: LatencyConfig, start_ns: int, end_ns: int) -> None:
-        legs = (config.decision, config.order, config.feed)
-        self._legs = [make_delay(leg, config.seed + i, start_ns, end_ns) for i, leg in enumerate(legs)]
-        self._recorded = [leg for leg in self._legs if isinstance(leg, Recorded)]
-        self._last = 0
+        legs = [(leg, config.seed + i) for i, leg in enumerate((config.decision, config.order, config.feed))]
+        series = [Series(Path(leg.file)) for leg, _ in legs if leg.kind == "series" and leg.file is not None]
+        for one in series:
+            one.check_covers(start_ns, end_ns)
+        self._quantiles = [
+            Quantiles(leg.quantiles_ms if leg.kind == "quantiles" else _measured(Path(str(leg.file))), seed)
+            for leg, seed in legs
+            if leg.kind in ("quantiles", "measured")
+        ]
+        self.record: Any = record_of(
+            PATH,
+            constant_ns=sum(round(leg.ms * 1e6) for leg, _ in legs if leg.kind == "constant"),
+            recorded=sum(leg.kind == "recorded" for leg, _ in legs),
+            least_ns=_UNSEEN,
+        )
+        times = np.unique(np.concatenate([_NONE, *(one.times for one in series)]))
+        self.delays = Delays(times, sum((one.at(times) for one in series), np.zeros_like(times)), _NONE)
+        self.draw()
+
+    def draw(self, least: int = 1) -> None:
+        """Draw anew where fewer than `least` draws are left."""
+        while self._quantiles and len(self.delays.draws) - self.record["drawn"] < least:
+            left = self.delays.draws[int(self.record["drawn"]) :]
+            fresh = np.sum([one.draw(_DRAWS) for one in self._quantiles], 0)
+            self.delays, self.record["drawn"] = self.delays._replace(draws=np.concatenate([left, fresh])), 0
 
     def see(self, ts_ns: int, ts_event: int) -> None:
         """Take note of a book update's times."""
-        for leg in self._recorded:
-            leg.see(ts_ns, ts_event)
+        if self.record["recorded"]:
+            see_book(self.record, ts_ns, ts_event)
 
     def arrival_ns(self, now_ns: int) -> int:
         """When commands decided now reach the venue: in order, as over one connection."""
-        self._last = max(self._last, now_ns + sum(leg.at(now_ns) for leg in self._legs))
-        return self._last
+        self.draw()
+        return int(arrival_ns(self.record, self.delays, now_ns))
+
+
+_NONE = np.zeros(0, np.int64)

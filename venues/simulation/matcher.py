@@ -3,34 +3,359 @@
 Nothing here moves the market: recorded trades and books are what they were, and our orders take from
 them what would have reached them first. Price decides, then time; a lot that filled one of our
 orders fills no other.
+
+The rules are compiled functions over a `MATCH` record and a table of `PLACE` records, oldest order first;
+`Matcher` holds these for whoever is not compiled.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS
+from market.compiled import compiled, record_of
 from market.events import ASK, BID, BUY, SELL, OrderKey
-from venues.simulation.queues import FOREVER, QueueModel, QueuePosition
+from venues.simulation.queues import FOREVER, PLACE, QueueModel, changed, filled, join, traded
+from venues.simulation.recorded_book import Shown, is_shown
 
 _CREDIT_NS = 1_000_000_000  # a shrink that has not come by then was offset by new orders
+_FIRST_PLACES, _FIRST_CONSUMED = 16, 32
+
+MATCH = np.dtype(
+    [
+        ("places", np.int64),  # orders in the table
+        ("consumed", np.int64),  # levels in the table of what we took
+        ("last_ns", np.int64),  # arrival of the last book
+        ("event_ns", np.int64),  # latest exchange time of a book
+        ("filled_through", np.int64),  # lots that trades beyond our price filled
+        ("filled_crossed", np.int64),  # and books that crossed it
+        ("unclaimed", np.int64),  # lots that nobody asked for
+    ],
+    align=True,
+)
+"""Scalars of a matcher."""
+
+CONSUMED = np.dtype([("side", np.int64), ("price", np.int64), ("lots", np.int64)], align=True)
+"""What we took of a standing level of the other side, which the recording goes on showing."""
 
 
-class Shown(Protocol):
-    """What the recording shows."""
+class Rows(NamedTuple):
+    """Rows of the recording: (rows,) each. `stood` and `joined` are of recordings that name orders, else empty."""
 
-    def is_shown(self, side: int, price: int) -> bool:
-        """Whether the recording shows what rests at a price."""
+    side: NDArray[np.int8]
+    price: NDArray[np.int64]
+    size: NDArray[np.int64]
+    stood: NDArray[np.int64]
+    joined: NDArray[np.int64]
 
-    def lots(self, side: int, price: int) -> int:
-        """Lots of others at a price."""
 
-    def best(self, side: int) -> int:
-        """Best price of a side in ticks, 0 where the side is empty."""
+def rows_of(
+    changes: NDArray[np.int64], stood: NDArray[np.int64] | None = None, joined: NDArray[np.int64] | None = None
+) -> Rows:
+    """Rows of changes (rows, 3): side, price, size."""
+    none = np.zeros(0, np.int64)
+    side, price, size = changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy()
+    return Rows(side, price, size, stood if stood is not None else none, joined if joined is not None else none)
 
-    def orders(self, side: int, price: int) -> Mapping[int, int] | None:
-        """Lots by order id at a price, first come first, where the recording names orders."""
+
+# ── our orders ────────────────────────────────────────────────────────────────────────────────
+
+
+@compiled
+def place_order(match, places, key, side, price, lots, now_ns):  # type: ignore[no-untyped-def]
+    """An order arrives and rests; returns its row. Its queue is unknown until `join` says what is shown."""
+    i = match.places
+    place = places[i]
+    place.key, place.side, place.price, place.left = key, side, price, lots
+    place.from_ns, place.until_ns, place.seen_ns = now_ns, FOREVER, match.event_ns
+    place.ahead = place.credit = 0.0
+    place.shown = place.credit_ns = place.fill = place.shrinks = place.row = 0
+    place.beyond_depth = True
+    match.places = i + 1
+    return i
+
+
+@compiled
+def join_level(place, lots, row):  # type: ignore[no-untyped-def]
+    """What is shown at an order's price stands before it."""
+    place.beyond_depth = False
+    join(place, lots, row)
+
+
+@compiled
+def find_place(match, places, key):  # type: ignore[no-untyped-def]
+    """Row of an order, -1 where it does not rest."""
+    for i in range(match.places):
+        if places[i].key == key:
+            return i
+    return -1
+
+
+@compiled
+def remove_place(match, places, i):  # type: ignore[no-untyped-def]
+    """An order is gone; those after it move up."""
+    match.places -= 1
+    for k in range(i, match.places):
+        places[k] = places[k + 1]
+
+
+@compiled
+def resize_place(match, places, i, left):  # type: ignore[no-untyped-def]
+    """An amendment: fewer lots keep their place."""
+    places[i].left = left
+    if left <= 0:
+        remove_place(match, places, i)
+
+
+@compiled
+def claim_place(match, places, i):  # type: ignore[no-untyped-def]
+    """Lots that the event at hand gave an order; they count as filled from now on."""
+    place = places[i]
+    lots = min(place.fill, place.left)
+    place.fill = 0
+    place.left -= lots
+    if lots and place.left <= 0:
+        remove_place(match, places, i)
+    return lots
+
+
+@compiled
+def forget_unclaimed(match, places):  # type: ignore[no-untyped-def]
+    """The next event comes: what nobody asked for must not turn up there."""
+    for i in range(match.places):
+        match.unclaimed += places[i].fill
+        places[i].fill = 0
+
+
+# ── the market ────────────────────────────────────────────────────────────────────────────────
+
+
+@compiled
+def match_trade(rules, match, places, shown, ts_ns, ts_event, price, lots, aggressor):  # type: ignore[no-untyped-def]
+    """Take a trade; returns whether it reached an order of ours."""
+    side = BID if aggressor == SELL else ASK if aggressor == BUY else _hit_side(shown, price)
+    rest, reached = lots, False
+    if rules.fills_through:
+        rest = _trade_through(rules, match, places, side, ts_ns, ts_event, price, lots)
+        reached = rest < lots or not rules.shared
+    for i in range(match.places):
+        place = places[i]
+        if place.side != side or place.price != price or place.beyond_depth:
+            continue
+        traded(rules, place, lots, lots - rest, ts_event)
+        took = min(filled(place), _share(rules, match, place, ts_ns, lots))
+        if took > 0:
+            place.fill += took
+            reached = True
+            if rules.shared:
+                rest -= took
+    return reached
+
+
+@compiled
+def _trade_through(rules, match, places, side, ts_ns, ts_event, price, lots):  # type: ignore[no-untyped-def]
+    """A trade beyond our prices fills the best of them first; returns what is left of it."""
+    sign = 1 if side == BID else -1
+    rest, last = lots, FOREVER
+    while True:
+        best = sign * price  # of prices not yet looked at, the best beyond the trade's
+        for i in range(match.places):
+            own = sign * places[i].price
+            if places[i].side == side and best < own < last:
+                best = own
+        if best == sign * price:
+            return rest
+        last = best
+        for i in range(match.places):
+            place = places[i]
+            if place.side != side or sign * place.price != best:
+                continue
+            if rules.books_first and ts_event <= place.seen_ns:
+                continue  # printed late: it traded before our order came
+            place.ahead = 0.0
+            took = min(place.left - place.fill, rest, _share(rules, match, place, ts_ns, lots))
+            if took > 0:
+                match.filled_through += took
+                place.fill += took
+                if rules.shared:
+                    rest -= took
+
+
+@compiled
+def begin_book(match, ts_ns, ts_event):  # type: ignore[no-untyped-def]
+    """A book update comes; returns whether any order of ours rests."""
+    match.last_ns = ts_ns
+    match.event_ns = max(match.event_ns, ts_event)
+    if match.places == 0:
+        match.consumed = 0
+        return False
+    return True
+
+
+@compiled
+def move_queues(rules, match, places, consumed, rows, first, last, clear, shown, ts_event):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of an update change the queues before us; the book is `shown` AFTER it."""
+    if clear:
+        _vanish(rules, match, places, rows, first, last, shown, ts_event)
+    for r in range(first, last):
+        move_level(rules, match, places, consumed, rows, r, ts_event)
+    for i in range(match.places):  # trades whose shrink does not come: new orders took the place of what they took
+        place = places[i]
+        if place.credit != 0.0 and (rules.snapshots or ts_event > place.credit_ns + _CREDIT_NS):
+            place.credit = 0.0
+
+
+@compiled
+def move_level(rules, match, places, consumed, rows, r, ts_event):  # type: ignore[no-untyped-def]
+    """One row of an update."""
+    side, price, size = rows.side[r], rows.price[r], rows.size[r]
+    if match.consumed:
+        _spend(match, consumed, side, price, size)
+    named = len(rows.stood) > 0
+    for i in range(match.places):
+        place = places[i]
+        if place.price == price and place.side == side and not place.beyond_depth:
+            changed(rules, place, size, ts_event, rows.stood[r] if named else 0, rows.joined[r] if named else -1)
+
+
+@compiled
+def _vanish(rules, match, places, rows, first, last, shown, ts_event):  # type: ignore[no-untyped-def]
+    """The book was emptied: what does not come back and would be shown is gone."""
+    for i in range(match.places):
+        place = places[i]
+        if place.beyond_depth or not is_shown(shown, place.side, place.price):
+            continue
+        comes_back = False
+        for r in range(first, last):
+            if rows.side[r] == place.side and rows.price[r] == place.price:
+                comes_back = True
+                break
+        if not comes_back:
+            changed(rules, place, 0, ts_event, 0, -1)
+
+
+@compiled
+def comes_into_view(place, shown):  # type: ignore[no-untyped-def]
+    """Whether the book now shows the price of an order that stood beyond it: `join_level` then puts all before it."""
+    return place.beyond_depth and is_shown(shown, place.side, place.price)
+
+
+@compiled
+def cross_book(rules, match, places, consumed, shown, ts_ns):  # type: ignore[no-untyped-def]
+    """A book that stands through our price has used us up; one that stands at it hits us for what it shows.
+
+    Returns whether it reached an order of ours.
+    """
+    highest_bid, lowest_ask = -FOREVER, FOREVER
+    for i in range(match.places):
+        if places[i].side == BID:
+            highest_bid = max(highest_bid, places[i].price)
+        else:
+            lowest_ask = min(lowest_ask, places[i].price)
+    reached = False
+    if 0 < shown[BEST_ASK] <= highest_bid:
+        reached |= _crossed(rules, match, places, consumed, BID, shown[BEST_ASK], shown[ASK_LOTS], ts_ns)
+    if shown[BEST_BID] >= lowest_ask:
+        reached |= _crossed(rules, match, places, consumed, ASK, shown[BEST_BID], shown[BID_LOTS], ts_ns)
+    return reached
+
+
+@compiled
+def _crossed(rules, match, places, consumed, side, best, best_lots, ts_ns):  # type: ignore[no-untyped-def]
+    """Fill what stands at or beyond the other side's best price, best first."""
+    sign = 1 if side == BID else -1
+    other = ASK if side == BID else BID
+    last, reached = FOREVER, False
+    while True:
+        price = sign * best - 1
+        for i in range(match.places):
+            own = sign * places[i].price
+            if places[i].side == side and price < own < last:
+                price = own
+        if price < sign * best:
+            return reached
+        last = price
+        at_best = price == sign * best
+        free = best_lots - _taken(match, consumed, other, best) if at_best else FOREVER
+        for i in range(match.places):
+            place = places[i]
+            if place.side != side or sign * place.price != price:
+                continue
+            took = min(place.left - place.fill, free)
+            if took > 0 and place.until_ns >= ts_ns:
+                match.filled_crossed += took
+                place.fill += took
+                reached = True
+                if at_best and rules.shared:
+                    free -= took
+                    _take(match, consumed, other, best, took)
+
+
+@compiled
+def _taken(match, consumed, side, price):  # type: ignore[no-untyped-def]
+    """What we took of a level that still stands."""
+    for k in range(match.consumed):
+        if consumed[k].side == side and consumed[k].price == price:
+            return consumed[k].lots
+    return 0
+
+
+@compiled
+def _take(match, consumed, side, price, lots):  # type: ignore[no-untyped-def]
+    for k in range(match.consumed):
+        if consumed[k].side == side and consumed[k].price == price:
+            consumed[k].lots += lots
+            return
+    level = consumed[match.consumed]
+    level.side, level.price, level.lots = side, price, lots
+    match.consumed += 1
+
+
+@compiled
+def _spend(match, consumed, side, price, size):  # type: ignore[no-untyped-def]
+    """What we took of a standing level is no more than stands."""
+    for k in range(match.consumed):
+        if consumed[k].side == side and consumed[k].price == price:
+            consumed[k].lots = min(consumed[k].lots, size)
+            if consumed[k].lots == 0:
+                match.consumed -= 1
+                consumed[k] = consumed[match.consumed]
+            return
+
+
+@compiled
+def _share(rules, match, place, ts_ns, lots):  # type: ignore[no-untyped-def]
+    """Lots of a trade that fell into an order's life, at an even pace since the last book."""
+    if not rules.snapshots or (place.from_ns <= match.last_ns and place.until_ns >= ts_ns):
+        return lots
+    alive = min(place.until_ns, ts_ns) - max(place.from_ns, match.last_ns)
+    return int(np.rint(lots * max(alive, 0) / max(ts_ns - match.last_ns, 1)))
+
+
+@compiled
+def _hit_side(shown, price):  # type: ignore[no-untyped-def]
+    """The side that a trade of unknown aggressor hit: the nearer one."""
+    bid, ask = shown[BEST_BID], shown[BEST_ASK]
+    if bid == 0 or ask == 0:
+        return BID if ask == 0 else ASK
+    return BID if 2 * price <= bid + ask else ASK
+
+
+class QueuePosition(NamedTuple):
+    """A resting order of ours as it stands now; the fields are those of `PLACE`."""
+
+    key: OrderKey
+    side: int
+    price: int
+    left: int
+    fill: int
+    ahead: float
+    shown: int
+    beyond_depth: bool
 
 
 class Matcher:
@@ -51,217 +376,142 @@ class Matcher:
     """
 
     def __init__(self, model: QueueModel, book: Shown, snapshots: bool = False, shared: bool = True) -> None:
-        self.counts: Counter[str] = Counter()
         self._model, self._book = model, book
-        self._snapshots, self._shared = snapshots, shared
-        self._levels: tuple[dict[int, list[QueuePosition]], ...] = ({}, {}, {})  # by side, by price
-        self._places: dict[OrderKey, QueuePosition] = {}
-        self._beyond_depth: dict[OrderKey, QueuePosition] = {}
-        self._credited: list[QueuePosition] = []
-        self._consumed: dict[tuple[int, int], int] = {}
-        self._last_ns = self._event_ns = 0
+        self._rules = model.rules(snapshots=snapshots, shared=shared)
+        self._match = record_of(MATCH)
+        self._places = np.zeros(_FIRST_PLACES, PLACE)
+        self._consumed = np.zeros(_FIRST_CONSUMED, CONSUMED)
+        self._numbers: dict[OrderKey, int] = {}
+        self._keys: dict[int, OrderKey] = {}
+        self._given = 0
 
     def __len__(self) -> int:
-        return len(self._places)
+        return int(self._match["places"])
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Lots filled by trades beyond our price and by books that crossed it, and lots that nobody claimed."""
+        named = {"filled_through": "filled_through", "filled_crossed": "filled_crossed", "unclaimed_lots": "unclaimed"}
+        return Counter({name: int(self._match[field]) for name, field in named.items() if self._match[field]})
 
     def get(self, key: OrderKey) -> QueuePosition | None:
         """A resting order's place."""
-        return self._places.get(key)
+        i = self._find(key)
+        return self._position(i) if i >= 0 else None
 
     # ── our orders ────────────────────────────────────────────────────────────────────────────
 
     def place(self, key: OrderKey, side: int, price: int, lots: int, now_ns: int) -> QueuePosition:
-        """An order of ours arrives at the venue and rests."""
-        place = QueuePosition(key, side, price, lots, now_ns, self._event_ns)
-        if self._book.is_shown(side, price):
-            self._model.placed(place, self._book.lots(side, price), self._book.orders(side, price))
-        else:
-            place.beyond_depth = True
-            self._beyond_depth[key] = place
-        self._places[key] = place
-        self._levels[side].setdefault(price, []).append(place)
-        return place
+        """An order of ours arrives at the venue and rests.
+
+        Raises
+        ------
+        ValueError
+            The model is exact and the recording names no orders.
+
+        """
+        if self._model.is_exact and not self._book.names_orders:
+            raise ValueError("an exact queue needs the orders of the level by id")
+        if len(self) == len(self._places):
+            self._places = np.concatenate([self._places, np.zeros_like(self._places)])
+        self._given += 1
+        self._numbers[key], self._keys[self._given] = self._given, key
+        i = place_order(self._match, self._places, self._given, side, price, lots, now_ns)
+        if is_shown(self._book.shown, side, price):
+            self._join(i)
+        return self._position(i)
 
     def leave(self, key: OrderKey, now_ns: int) -> None:
         """A cancel has arrived: no trade after this moment is ours."""
-        place = self._places.get(key)
-        if place is not None:
-            place.until_ns = now_ns
+        i = self._find(key)
+        if i >= 0:
+            self._places[i]["until_ns"] = now_ns
 
     def resize(self, key: OrderKey, left: int) -> None:
         """An amendment: fewer lots keep their place."""
-        place = self._places.get(key)
-        if place is not None:
-            place.left = left
-            if left <= 0:
-                self.remove(key)
+        i = self._find(key)
+        if i >= 0:
+            resize_place(self._match, self._places, i, left)
+            self._forget_gone(key)
 
     def remove(self, key: OrderKey) -> None:
         """An order is gone: cancelled, filled or expired."""
-        place = self._places.pop(key, None)
-        if place is None:
-            return
-        self._beyond_depth.pop(key, None)
-        level = self._levels[place.side][place.price]
-        level.remove(place)
-        if not level:
-            del self._levels[place.side][place.price]
+        i = self._find(key)
+        if i >= 0:
+            remove_place(self._match, self._places, i)
+            self._forget_gone(key)
 
     def claim(self, key: OrderKey) -> int:
         """Lots that the event at hand filled; they count as filled from now on."""
-        place = self._places.get(key)
-        if place is None or not place.fill:
+        i = self._find(key)
+        if i < 0:
             return 0
-        lots, place.fill = min(place.fill, place.left), 0
-        place.left -= lots
-        if place.left <= 0:
-            self.remove(key)
+        lots = int(claim_place(self._match, self._places, i))
+        self._forget_gone(key)
         return lots
 
     # ── the market ────────────────────────────────────────────────────────────────────────────
 
     def on_trade(self, ts_ns: int, ts_event: int, price: int, lots: int, aggressor: int) -> list[QueuePosition]:
         """Take a trade; return the orders of ours it reached."""
-        side = BID if aggressor == SELL else ASK if aggressor == BUY else self._hit_side(price)
-        levels = self._levels[side]
-        if not levels:
+        if not len(self):
             return []
-        sign = 1 if side == BID else -1
-        reached: list[QueuePosition] = []
-        rest = lots
-        if self._model.fills_through:
-            beyond = [p for p in levels if sign * (p - price) > 0]
-            for own_price in sorted(beyond, key=lambda p: -sign * p):
-                for place in levels[own_price]:
-                    if self._model.books_first and ts_event <= place.seen_ns:
-                        continue  # printed late: it traded before our order came
-                    place.ahead = 0.0
-                    took = min(place.left - place.fill, rest, self._share(place, ts_ns, lots))
-                    if took > 0:
-                        self.counts["filled_through"] += took
-                        rest -= self._give(place, took, reached)
-        for place in levels.get(price, ()):
-            if not place.beyond_depth:
-                self._model.traded(place, lots, lots - rest, ts_event)
-                self._credited.append(place)
-                took = min(self._model.filled(place), self._share(place, ts_ns, lots))
-                if took > 0:
-                    rest -= self._give(place, took, reached)
-        return reached
+        forget_unclaimed(self._match, self._places)
+        shown = self._book.shown
+        reached = match_trade(
+            self._rules, self._match, self._places, shown, ts_ns, ts_event, price, lots, aggressor
+        )  # fmt: skip
+        return self._reached() if reached else []
 
-    def on_book(
-        self,
-        ts_ns: int,
-        ts_event: int,
-        rows: Sequence[Sequence[int]],
-        owners: Sequence[int] = (),
-        clear: bool = False,
-    ) -> list[QueuePosition]:
+    def on_book(self, ts_ns: int, ts_event: int, rows: Rows, clear: bool = False) -> list[QueuePosition]:
         """Take a whole book update; return the orders of ours it reached.
 
         Parameters
         ----------
         ts_ns, ts_event : int
             Time of arrival and the exchange's.
-        rows : sequence of (side, price, size)
-        owners : sequence of int
-            The order behind each row (L3); empty where unknown.
+        rows : Rows
         clear : bool
             The book was emptied first: what is not among the rows is gone.
 
         """
-        self._last_ns = ts_ns
-        self._event_ns = max(self._event_ns, ts_event)
-        if not self._places:
-            self._consumed.clear()
+        match, places = self._match, self._places
+        forget_unclaimed(match, places)
+        if not begin_book(match, ts_ns, ts_event):
             return []
-        levels, model, consumed = self._levels, self._model, self._consumed
-        if clear:
-            self._vanish({(side, price) for side, price, _ in rows}, ts_event)
-        for i, (side, price, size) in enumerate(rows):
-            if consumed and (side, price) in consumed:
-                self._spend(side, price, size)
-            for place in levels[side].get(price, ()):
-                if not place.beyond_depth:
-                    model.changed(place, size, ts_event, owners[i] if owners else 0)
-        if self._credited:
-            self._expire(ts_event)
-        if self._beyond_depth:
-            self._look()
-        return self._cross(ts_ns)
+        self._move(rows, clear, ts_event)
+        shown = self._book.shown
+        for i in range(len(self)):
+            if comes_into_view(places[i], shown):
+                self._join(i)
+        if match["consumed"] + len(self) > len(self._consumed):
+            self._consumed = np.concatenate([self._consumed, np.zeros_like(self._consumed)])
+        return self._reached() if cross_book(self._rules, match, places, self._consumed, shown, ts_ns) else []
 
-    def _vanish(self, kept: set[tuple[int, int]], ts_event: int) -> None:
-        """The book was emptied: what does not come back and would be shown is gone."""
-        for place in self._places.values():
-            gone = not place.beyond_depth and (place.side, place.price) not in kept
-            if gone and self._book.is_shown(place.side, place.price):
-                self._model.changed(place, 0, ts_event)
+    def _move(self, rows: Rows, clear: bool, ts_event: int) -> None:
+        move_queues(
+            self._rules, self._match, self._places, self._consumed, rows, 0, len(rows.side), clear, self._book.shown,
+            ts_event,
+        )  # fmt: skip
 
-    def _expire(self, ts_event: int) -> None:
-        """Trades whose shrink does not come: new orders took the place of what they took."""
-        for place in self._credited:
-            if self._snapshots or ts_event > place.credit_ns + _CREDIT_NS:
-                place.credit = 0.0
-        self._credited = [place for place in self._credited if place.credit]
+    def _join(self, i: int) -> None:
+        place = self._places[i]
+        join_level(place, self._book.lots(int(place["side"]), int(place["price"])), self._book.rows)
 
-    def _look(self) -> None:
-        """Where a price comes into view, all that is shown there stands before us."""
-        book = self._book
-        for place in [p for p in self._beyond_depth.values() if book.is_shown(p.side, p.price)]:
-            del self._beyond_depth[place.key]
-            place.beyond_depth = False
-            self._model.placed(place, book.lots(place.side, place.price), book.orders(place.side, place.price))
+    def _find(self, key: OrderKey) -> int:
+        number = self._numbers.get(key)
+        return int(find_place(self._match, self._places, number)) if number is not None else -1
 
-    def _cross(self, ts_ns: int) -> list[QueuePosition]:
-        """A book that stands through our price has used us up; one that stands at it hits us for what it shows."""
-        reached: list[QueuePosition] = []
-        bids, asks = self._levels[BID], self._levels[ASK]
-        if bids and 0 < self._book.best(ASK) <= max(bids):
-            self._crossed(BID, ASK, ts_ns, reached)
-        if asks and self._book.best(BID) >= min(asks):
-            self._crossed(ASK, BID, ts_ns, reached)
-        return reached
+    def _forget_gone(self, key: OrderKey) -> None:
+        if self._find(key) < 0:
+            del self._keys[self._numbers.pop(key)]
 
-    def _crossed(self, side: int, other: int, ts_ns: int, reached: list[QueuePosition]) -> None:
-        levels, best = self._levels[side], self._book.best(other)
-        sign = 1 if side == BID else -1
-        for price in sorted((p for p in levels if sign * (p - best) >= 0), key=lambda p: -sign * p):
-            free = FOREVER
-            if price == best:
-                free = self._book.lots(other, best) - self._consumed.get((other, best), 0)
-            for place in levels[price]:
-                took = min(place.left - place.fill, free)
-                if took > 0 and place.until_ns >= ts_ns:
-                    self.counts["filled_crossed"] += took
-                    self._give(place, took, reached)
-                    if price == best and self._shared:
-                        free -= took
-                        self._consumed[other, best] = self._consumed.get((other, best), 0) + took
+    def _reached(self) -> list[QueuePosition]:
+        """Orders that the event reached: bids, then asks, oldest first, as an exchange works them off."""
+        reached = [self._position(i) for i in range(len(self)) if self._places[i]["fill"]]
+        return sorted(reached, key=lambda place: place.side)
 
-    def _give(self, place: QueuePosition, lots: int, reached: list[QueuePosition]) -> int:
-        """Let an order have lots; return how many no other order of ours may have."""
-        place.fill += lots
-        reached.append(place)
-        return lots if self._shared else 0
-
-    def _share(self, place: QueuePosition, ts_ns: int, lots: int) -> int:
-        """Lots of a trade that fell into an order's life."""
-        if not self._snapshots or (place.from_ns <= self._last_ns and place.until_ns >= ts_ns):
-            return lots
-        alive = min(place.until_ns, ts_ns) - max(place.from_ns, self._last_ns)
-        return round(lots * max(alive, 0) / max(ts_ns - self._last_ns, 1))
-
-    def _spend(self, side: int, price: int, size: int) -> None:
-        """What we took of a standing level is no more than stands."""
-        left = min(self._consumed[side, price], size)
-        if left:
-            self._consumed[side, price] = left
-        else:
-            del self._consumed[side, price]
-
-    def _hit_side(self, price: int) -> int:
-        """The side that a trade of unknown aggressor hit: the nearer one."""
-        bid, ask = self._book.best(BID), self._book.best(ASK)
-        if not bid or not ask:
-            return BID if not ask else ASK
-        return BID if 2 * price <= bid + ask else ASK
+    def _position(self, i: int) -> QueuePosition:
+        place = self._places[i]
+        fields = (place[name].item() for name in QueuePosition._fields[1:])
+        return QueuePosition(self._keys[int(place["key"])], *fields)

@@ -12,18 +12,17 @@ stand before us or behind us, and which it is decides who fills. The models diff
 - `Fifo`: exact, where the recording names orders (L3).
 - `Nautilus`: what NautilusTrader's own matching engine does, for comparison.
 
-Each answers four hooks: `placed`, `traded`, `changed` (the level's size) and `filled`.
+The rules are compiled functions over one order's `PLACE` record; every lane calls these very functions.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
+import numpy as np
 
-from market.events import OrderKey
+from market.compiled import compiled, record_of
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,63 +50,175 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FOREVER: Final = 1 << 62
-_SHRINKS_KEPT = 16
+_SHRINKS_KEPT: Final = 16
+_BEHIND, _BEFORE, _BY_POWER, _BY_ID = range(4)  # kinds: where a cancel stood
+
+QUEUE_RULES = np.dtype(
+    [
+        ("kind", np.int64),
+        ("n", np.float64),  # exponent of a power
+        ("odds", np.float64),  # in favour of behind
+        ("books_first", np.bool_),
+        ("fills_through", np.bool_),
+        ("snapshots", np.bool_),  # trades are those of the interval since the last book
+        ("shared", np.bool_),  # orders of ours at one price share one queue
+    ],
+    align=True,
+)
+"""What a matcher goes by."""
+
+PLACE = np.dtype(
+    [
+        ("key", np.int64),
+        ("side", np.int64),
+        ("price", np.int64),  # ticks
+        ("left", np.int64),  # lots not yet filled
+        ("fill", np.int64),  # lots that are ours and not yet claimed
+        ("ahead", np.float64),  # lots of others before us
+        ("shown", np.int64),  # lots of others at the level, as last seen
+        ("credit", np.float64),  # lots that traded here and whose shrink of the level has not been seen yet
+        ("credit_ns", np.int64),  # exchange time of the last of them
+        ("seen_ns", np.int64),  # exchange time of the book that stood when the order arrived
+        ("from_ns", np.int64),  # when the order arrived
+        ("until_ns", np.int64),  # when its cancel did
+        ("row", np.int64),  # rows of the recording before it joined: what joined its level earlier stands before it
+        ("beyond_depth", np.bool_),  # the recording shows nothing at this price: the queue is unknown
+        ("shrinks", np.int64),  # shrinks kept
+        ("shrink_ns", np.int64, (_SHRINKS_KEPT,)),  # seen before the trades that may explain them: exchange time,
+        ("shrink_lots", np.float64, (_SHRINKS_KEPT,)),  # lots,
+        ("shrink_advance", np.float64, (_SHRINKS_KEPT,)),  # and how far they advanced us
+    ],
+    align=True,
+)
+"""One resting order of ours and its place in the queue of its level; times in ns."""
 
 
-class QueuePosition:
-    """One resting order of ours and its place in the queue of its level.
+@compiled
+def join(place, shown, row):  # type: ignore[no-untyped-def]
+    """Our order joins a level that shows `shown` lots of others, after `row` rows of the recording."""
+    place.shown = shown
+    place.ahead = float(shown)
+    place.row = row
 
-    Attributes
-    ----------
-    ahead : float
-        Lots of others before us.
-    shown : int
-        Lots of others at the level, as last seen.
-    credit : float
-        Lots that traded here and whose shrink of the level has not been seen yet.
-    unmatched_shrinks : list
-        Shrinks seen before the trades that may explain them: [exchange time, lots, our advance].
-    seen_ns : int
-        Exchange time of the book that stood when the order arrived.
-    from_ns, until_ns : int
-        When the order arrived and when its cancel did.
-    beyond_depth : bool
-        The recording shows nothing at this price: the queue is unknown.
-    fill : int
-        Lots that are ours and not yet claimed.
 
+@compiled
+def traded(rules, place, lots, own, ts_event):  # type: ignore[no-untyped-def]
+    """`lots` traded at our price, `own` of them with orders of ours that stand before this one."""
+    if not rules.books_first:
+        place.credit += lots
+    elif ts_event <= place.seen_ns:  # the book we joined had this trade in it
+        return
+    else:
+        place.credit += _take_back(place, lots, ts_event)
+    place.credit_ns = max(place.credit_ns, ts_event)
+    place.ahead -= lots - own
+
+
+@compiled
+def filled(place):  # type: ignore[no-untyped-def]
+    """Lots of the last trade that went past our queue, to the nearest whole lot."""
+    if place.ahead >= 0.0:
+        return 0
+    reached = int(0.5 - place.ahead)
+    place.ahead = 0.0
+    return min(reached, place.left - place.fill)
+
+
+@compiled
+def changed(rules, place, size, ts_event, stood, joined):  # type: ignore[no-untyped-def]
+    """The level shows `size` lots now.
+
+    Where the recording names orders, the one behind this change had `stood` lots here before it, and had
+    last joined the end of the queue with the recording's row `joined`.
     """
-
-    __slots__ = (
-        "ahead",
-        "beyond_depth",
-        "credit",
-        "credit_ns",
-        "fill",
-        "from_ns",
-        "key",
-        "left",
-        "orders",
-        "price",
-        "seen_ns",
-        "shown",
-        "side",
-        "unmatched_shrinks",
-        "until_ns",
-    )  # fmt: skip
-
-    def __init__(self, key: OrderKey, side: int, price: int, left: int, from_ns: int, seen_ns: int) -> None:
-        self.key, self.side, self.price, self.left = key, side, price, left
-        self.from_ns, self.until_ns, self.seen_ns = from_ns, FOREVER, seen_ns
-        self.ahead = self.credit = 0.0
-        self.shown = self.credit_ns = self.fill = 0
-        self.beyond_depth = False
-        self.unmatched_shrinks: list[list[float]] = []
-        self.orders: dict[int, int] = {}
+    before = place.shown
+    place.shown = size
+    shrink = before - size
+    if rules.kind == _BY_ID:
+        if stood > 0 and joined < place.row:
+            gone = stood if shrink < 0 else min(shrink, stood)  # one that grows loses its place
+            explained = min(float(gone), place.credit)
+            place.credit -= explained
+            place.ahead = max(place.ahead - (gone - explained), 0.0)
+        return
+    if shrink > 0:
+        standing = before - place.credit
+        explained = min(float(shrink), place.credit)
+        place.credit -= explained
+        cancelled = shrink - explained
+        if cancelled > 0:
+            was = place.ahead
+            back = max(standing - was, 0.0)
+            behind = min(cancelled * _share_behind(rules, was, back), back)
+            place.ahead = min(max(was - (cancelled - behind), 0.0), float(size))
+            if rules.books_first:
+                _keep_shrink(place, ts_event, cancelled, was - place.ahead)
+    if ts_event >= place.credit_ns:
+        place.credit = 0.0
+    place.ahead = min(place.ahead, float(size))
 
 
-class QueueModel(ABC):
-    """The interface; times are the exchange's, sizes lots.
+@compiled
+def _share_behind(rules, front, back):  # type: ignore[no-untyped-def]
+    """Share of a cancel that stood behind us, with `front` lots before us and `back` behind."""
+    if rules.kind == _BEHIND:
+        return 1.0
+    if rules.kind == _BEFORE or back <= 0.0:
+        return 0.0
+    if front <= 0.0:
+        return 1.0
+    weight = rules.odds * (back / front) ** rules.n
+    return weight / (1.0 + weight) if weight < np.inf else 1.0
+
+
+@compiled
+def _keep_shrink(place, ts_event, lots, advance):  # type: ignore[no-untyped-def]
+    """Remember a shrink that a trade may still explain; the oldest is forgotten where there are too many."""
+    n = place.shrinks
+    if n == _SHRINKS_KEPT:
+        n -= 1
+        for i in range(n):
+            _move_shrink(place, i + 1, i)
+    place.shrink_ns[n] = ts_event
+    place.shrink_lots[n] = lots
+    place.shrink_advance[n] = advance
+    place.shrinks = n + 1
+
+
+@compiled
+def _move_shrink(place, source, target):  # type: ignore[no-untyped-def]
+    place.shrink_ns[target] = place.shrink_ns[source]
+    place.shrink_lots[target] = place.shrink_lots[source]
+    place.shrink_advance[target] = place.shrink_advance[source]
+
+
+@compiled
+def _take_back(place, lots, ts_event):  # type: ignore[no-untyped-def]
+    """Match a trade with shrinks already seen, and take back what they advanced us as cancels, lest they count
+    twice; return the lots that no shrink explains."""
+    rest = float(lots)
+    for i in range(place.shrinks):
+        if rest <= 0.0:
+            break
+        if place.shrink_ns[i] >= ts_event:
+            part = min(rest, place.shrink_lots[i])
+            share = part / place.shrink_lots[i]
+            place.ahead += place.shrink_advance[i] * share
+            place.shrink_lots[i] -= part
+            place.shrink_advance[i] -= place.shrink_advance[i] * share
+            rest -= part
+    kept = 0
+    for i in range(place.shrinks):
+        if place.shrink_lots[i] > 0.0:
+            if kept < i:
+                _move_shrink(place, i, kept)
+            kept += 1
+    place.shrinks = kept
+    return rest
+
+
+class QueueModel:
+    """One model with its parameters.
 
     Parameters
     ----------
@@ -121,91 +232,41 @@ class QueueModel(ABC):
     name: ClassVar[str]
     fills_through: ClassVar[bool] = True
     """Whether a trade beyond our price finds our queue used up and fills us."""
+    kind: ClassVar[int]
 
     def __init__(self, books_first: bool = False) -> None:
         self.books_first = books_first
+        self.n, self.bias = 1.0, 0.0
 
-    def placed(self, place: QueuePosition, shown: int, orders: Mapping[int, int] | None = None) -> None:
-        """Our order joins a level that shows `shown` lots; `orders` are theirs by id, where known."""
-        place.shown, place.ahead = shown, float(shown)
+    @property
+    def is_exact(self) -> bool:
+        """Whether it needs a recording that names orders."""
+        return self.kind == _BY_ID
 
-    def traded(self, place: QueuePosition, lots: int, own: int, ts_event: int) -> None:
-        """`lots` traded at our price, `own` of them with orders of ours that stand before this one."""
-        if not self.books_first:
-            place.credit += lots
-        elif ts_event <= place.seen_ns:  # the book we joined had this trade in it
-            return
-        else:
-            place.credit += self._take_back(place, lots, ts_event)
-        place.credit_ns = max(place.credit_ns, ts_event)
-        place.ahead -= lots - own
-
-    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
-        """The level shows `size` lots now; `order` is the id of the order that changed it, where known."""
-        before, place.shown = place.shown, size
-        shrink = before - size
-        if shrink > 0:
-            standing = before - place.credit
-            explained = min(shrink, place.credit)
-            place.credit -= explained
-            cancelled = shrink - explained
-            if cancelled > 0:
-                was = place.ahead
-                back = max(standing - was, 0.0)
-                behind = min(cancelled * self._behind(was, back), back)
-                place.ahead = min(max(was - (cancelled - behind), 0.0), float(size))
-                if self.books_first:
-                    place.unmatched_shrinks.append([ts_event, cancelled, was - place.ahead])
-                    del place.unmatched_shrinks[:-_SHRINKS_KEPT]
-        if ts_event >= place.credit_ns:
-            place.credit = 0.0
-        place.ahead = min(place.ahead, float(size))
-
-    def filled(self, place: QueuePosition) -> int:
-        """Lots of the last trade that went past our queue, to the nearest whole lot."""
-        if place.ahead >= 0.0:
-            return 0
-        reached, place.ahead = int(0.5 - place.ahead), 0.0
-        return min(reached, place.left - place.fill)
-
-    @abstractmethod
-    def _behind(self, front: float, back: float) -> float:
-        """Share of a cancel that stood behind us, with `front` lots before us and `back` behind."""
-
-    @staticmethod
-    def _take_back(place: QueuePosition, lots: int, ts_event: int) -> float:
-        """Match a trade with shrinks already seen; return the lots that no shrink explains."""
-        rest = float(lots)
-        for shrink in place.unmatched_shrinks:
-            if rest <= 0.0:
-                break
-            if shrink[0] >= ts_event:
-                part = min(rest, shrink[1])
-                share = part / shrink[1]
-                place.ahead += shrink[2] * share
-                shrink[1] -= part
-                shrink[2] -= shrink[2] * share
-                rest -= part
-        place.unmatched_shrinks = [shrink for shrink in place.unmatched_shrinks if shrink[1] > 0.0]
-        return rest
+    def rules(self, *, snapshots: bool, shared: bool) -> Any:
+        """The `QUEUE_RULES` record of a matcher with this model."""
+        return record_of(
+            QUEUE_RULES,
+            kind=self.kind,
+            n=self.n,
+            odds=2.718281828459045**self.bias,
+            books_first=self.books_first,
+            fills_through=self.fills_through,
+            snapshots=snapshots,
+            shared=shared,
+        )
 
 
 class Pessimistic(QueueModel):
     """Cancels stand behind us as long as the level leaves room for that."""
 
-    name = "pessimistic"
-
-    def _behind(self, front: float, back: float) -> float:
-        return 1.0
+    name, kind = "pessimistic", _BEHIND
 
 
 class Optimistic(QueueModel):
     """Cancels stand before us."""
 
-    name = "optimistic"
-
-    def _behind(self, front: float, back: float) -> float:
-        return 0.0
+    name, kind = "optimistic", _BEFORE
 
 
 class Power(QueueModel):
@@ -221,20 +282,11 @@ class Power(QueueModel):
 
     """
 
-    name = "power"
+    name, kind = "power", _BY_POWER
 
     def __init__(self, n: float, bias: float = 0.0, books_first: bool = False) -> None:
         super().__init__(books_first)
         self.n, self.bias = n, bias
-        self._odds = 2.718281828459045**bias
-
-    def _behind(self, front: float, back: float) -> float:
-        if back <= 0.0:
-            return 0.0
-        if front <= 0.0:
-            return 1.0
-        weight: float = self._odds * (back / front) ** self.n
-        return weight / (1.0 + weight)
 
 
 class Proportional(Power):
@@ -249,30 +301,7 @@ class Proportional(Power):
 class Fifo(QueueModel):
     """Exact: the orders before us are known by id. One that grows loses its place."""
 
-    name = "fifo"
-
-    def placed(self, place: QueuePosition, shown: int, orders: Mapping[int, int] | None = None) -> None:
-        if orders is None:
-            raise ValueError("an exact queue needs the orders of the level by id")
-        place.orders = dict(orders)
-        place.shown, place.ahead = shown, float(sum(orders.values()))
-
-    def changed(self, place: QueuePosition, size: int, ts_event: int, order: int = 0) -> None:
-        shrink, place.shown = place.shown - size, size
-        stood = place.orders.get(order)
-        if stood is None:
-            return
-        gone = stood if shrink < 0 else min(shrink, stood)
-        explained = min(gone, place.credit)
-        place.credit -= explained
-        place.ahead = max(place.ahead - (gone - explained), 0.0)
-        if gone == stood:
-            del place.orders[order]
-        else:
-            place.orders[order] = stood - gone
-
-    def _behind(self, front: float, back: float) -> float:
-        raise NotImplementedError("orders are known by id")
+    name, kind = "fifo", _BY_ID
 
 
 class Nautilus(Pessimistic):

@@ -249,7 +249,7 @@ def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
         predictor = Predictor(folder)
     contract = contract_table(config).by_id(header.instrument)
     run = Plan(config, header.quoter, None, header.intensity)
-    decider = make_decider(run, header.break_even_ticks, contract.turnover)
+    decider = make_decider(run, header.break_even_ticks, contract.mark_value)
     count, torn, differences = 0, False, []
     for number, line in enumerate(lines, start=2):
         if line is None:

@@ -1,4 +1,4 @@
-"""Backtests: each trading day is an episode, streamed from the catalog through Nautilus' backtest engine."""
+"""The Nautilus lane: a trading day, streamed from the catalog through Nautilus' backtest engine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from market.nautilus import batches, nautilus_instrument
 from models.ensemble.predictor import Predictor
 from strategies.clock import SimulatedClock
 from strategies.fill_policy import ExactFills
+from strategies.observer import Observer, Observers
 from strategies.subscription import RecordedSubscription
 from strategies.wiring import Ports
 from venues.recordings.catalog import Catalog, Day
@@ -44,9 +45,16 @@ class Streamed(Protocol):
 
 @collected
 def run_day(
-    catalog: Catalog, day: Day, run: Plan, progress: Progress | None = None, predictor: Predictor | None = None
+    catalog: Catalog,
+    day: Day,
+    run: Plan,
+    progress: Progress | None = None,
+    predictor: Predictor | None = None,
+    observer: Observer | None = None,
 ) -> Episode:
     """Trade one day from flat; a predictor that has served earlier days goes on from what it learnt there.
+
+    An observer is told of all that the maker does, after the run's own record.
 
     Raises
     ------
@@ -62,7 +70,8 @@ def run_day(
     recorder = RunRecorder((lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None)
     stream = make_stream(plan, predictor)
     gateway = SimulatedGateway(make_exchange(plan, stream.peek))
-    ports = Ports(gateway, SimulatedClock(), ExactFills(), RecordedSubscription(), recorder)
+    observers = Observers([recorder, observer]) if observer is not None else recorder
+    ports = Ports(gateway, SimulatedClock(), ExactFills(), RecordedSubscription(), observers)
     maker = build_maker(plan, predictor, ports, stream)
     fees = ScheduledFees(gateway.exchange.fees, plan.contract)
     started = time.perf_counter()

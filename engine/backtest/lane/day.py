@@ -1,0 +1,309 @@
+"""One day in the fast lane: state made from a plan, run to its end, and read back as a run's record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from nautilus_trader.model import Currency
+from numpy.typing import NDArray
+
+from engine.assembly import make_quoter
+from engine.backtest.lane.loop import run
+from engine.backtest.lane.state import (
+    ASKS_QUOTER,
+    COMMAND,
+    DONE,
+    LANE,
+    NO_LADDER,
+    NO_QUOTE,
+    Exchange,
+    Maker,
+    Record,
+    make_room,
+    new_record,
+)
+from engine.backtest.run_record import Fill
+from engine.plan import TradingPlan
+from market.columns import BEST_ASK, BEST_BID, Columns
+from market.errors import ConfigError
+from market.ledger import Ledger
+from market.records import state_of
+from models.ensemble.market_path import MarketPath
+from models.ensemble.predictor import Forecast
+from strategies.admission import STANDING, Limit
+from strategies.clock import CHECK_NS
+from strategies.decision import PLAN, SITUATION, settings_of
+from strategies.differ import RESTING
+from strategies.guard import budget_state, data_guard_state, fill_guard_state, model_guard_state, money_guard_state
+from strategies.guard_rules import STAMP, Fault
+from strategies.ladder import MAX_LEVELS
+from strategies.order_table import ORDER, TOTALS
+from strategies.quoters import QUOTER, Quoter, state_of_quoter
+from strategies.quoting_hours import QuotingHours
+from strategies.trading_state import REASON_NAMES
+from strategies.values import ACTION, Market
+from venues.simulation.latency import CommandPath
+from venues.simulation.matcher import CONSUMED, MATCH
+from venues.simulation.queues import PLACE, make_queue
+
+_ROOM = 64  # orders, at first
+_WINDOW = 1 << 26  # prices whose lots are kept at most
+_STEP = 1 << 18  # events between two words of progress
+_BY_PYTHON = -1  # the kind of a quoter that only Python can ask
+
+
+class LaneDay:
+    """A day being traded.
+
+    Parameters
+    ----------
+    plan : TradingPlan
+        With a queue of ours.
+    events : Columns
+    path : MarketPath
+    horizon_s : float
+        Of the features.
+    has_model : bool
+        Whether the quoter takes the path's forecasts.
+    logs_actions : bool
+        Whether each order action is written down.
+
+    """
+
+    def __init__(
+        self, plan: TradingPlan, events: Columns, path: MarketPath, horizon_s: float, *, has_model: bool,
+        logs_actions: bool = False,
+    ) -> None:  # fmt: skip
+        self.plan, self._events, self._path = plan, events, path
+        self._quoter: Quoter = make_quoter(plan.run, plan.break_even_ticks)
+        self._asks = state_of_quoter(self._quoter) is None
+        self._way = CommandPath(plan.config.venue.latency, *plan.span)
+        books = int(np.count_nonzero(events.kind == 0))
+        self._record = new_record(books, logs_actions=logs_actions)
+        low, high = _window(events, plan.config.limits.price_collar_bps)
+        self._lane = state_of(
+            LANE, low=low, checks_every_ns=CHECK_NS, check_ns=events.ts[0] + CHECK_NS,
+            holds_cancels=plan.snapshots, has_model=has_model, logs_actions=logs_actions,
+            cent=10.0 ** Currency.from_str(plan.contract.terms.currency).precision,
+        )[0]  # fmt: skip
+        self._exchange = self._make_exchange(high - low + 1)
+        self._maker = self._make_maker(horizon_s)
+
+    def _make_exchange(self, span: int) -> Exchange:
+        plan = self.plan
+        assert plan.queue is not None
+        model = make_queue(plan.queue, books_first=plan.books_first)
+        if model is None:
+            raise ConfigError("venue.queue.model nautilus: that queue runs in Nautilus alone; add --engine nautilus")
+        return Exchange(
+            model.rules(snapshots=plan.snapshots, shared=True),
+            state_of(MATCH)[0],
+            np.zeros(_ROOM, PLACE),
+            np.zeros(_ROOM, CONSUMED),
+            plan.make_fees().record,
+            self._way.record,
+            self._way.delays,
+            np.zeros(4 * _ROOM, COMMAND),
+            np.zeros(_ROOM, np.int64),
+            np.zeros((2, span), np.int64),
+            np.full((2, span), -1, np.int64),
+        )
+
+    def _make_maker(self, horizon_s: float) -> Maker:
+        plan, config = self.plan, self.plan.config
+        guard, s = plan.guard, config.strategy
+        quoter = state_of_quoter(self._quoter)
+        hours = QuotingHours(plan.sessions, s.stop_before_close_s)
+        fill_guard, sides, recent = fill_guard_state(guard.fills)
+        maker = Maker(
+            settings_of(s.ladder, s.differ, config.limits, guard.model, plan.contract.mark_value)[0],
+            (quoter if quoter is not None else state_of(QUOTER, kind=_BY_PYTHON))[0],
+            state_of(SITUATION)[0],
+            state_of(PLAN)[0],
+            np.zeros(_ROOM, ORDER),
+            state_of(TOTALS)[0],
+            np.zeros(_ROOM, RESTING),
+            np.zeros(_ROOM, STANDING),
+            np.zeros(_ROOM, np.int64),
+            np.zeros(_ROOM + 2 * MAX_LEVELS, ACTION),
+            np.zeros(_ROOM, np.int64),
+            Ledger(plan.contract.mark_value).state[0],
+            data_guard_state(guard.data)[0],
+            np.zeros(_ROOM, STAMP),
+            model_guard_state(guard.model)[0],
+            money_guard_state(guard.money)[0],
+            fill_guard[0],
+            sides,
+            recent,
+            budget_state(config.limits.max_messages_per_s)[0],
+            hours.opens,
+            hours.stops,
+        )
+        maker.situation["market"]["horizon_s"] = horizon_s
+        return maker
+
+    def run(self, progress: Callable[[int], None] | None = None) -> LaneRecord:
+        """Trade to the end of the day.
+
+        Raises
+        ------
+        Exception
+            Whatever a quoter of the user's own raised.
+
+        """
+        started = time.perf_counter()
+        events = len(self._events.kind)
+        until = min(_STEP, events)
+        while True:
+            came = run(
+                self._lane, self._exchange, self._maker, self._record, self._events, self._path, until
+            )  # fmt: skip
+            if came == ASKS_QUOTER:
+                self._ask()
+            elif came != DONE:
+                self._grow()
+            elif until == events:
+                break
+            else:
+                if progress is not None:
+                    progress(int(self._events.ts[until]))
+                until = min(until + _STEP, events)
+        return LaneRecord(self, time.perf_counter() - started)
+
+    def _ask(self) -> None:
+        situation, plan = self._maker.situation, self._maker.plan
+        forecast = Forecast(*situation["forecast"].item()) if situation["has_forecast"] else None
+        limit = self.plan.config.limits.max_position_lots
+        best = self._quoter.best(
+            Market(*situation["market"].item()), forecast, int(situation["risk"]["position"]), limit
+        )
+        plan["bid"], plan["ask"] = best
+
+    def _grow(self) -> None:
+        """Room for more, and more draws of latency."""
+        self._exchange, self._maker, self._record = make_room(self._exchange, self._maker, self._record, self._lane)
+        self._way.draw(len(self._exchange.places))
+        self._exchange = self._exchange._replace(delays=self._way.delays)
+
+    @property
+    def state(self) -> tuple[Any, Exchange, Maker, Record]:
+        """The groups of state, for whoever reads them back."""
+        return self._lane, self._exchange, self._maker, self._record
+
+    @property
+    def market(self) -> tuple[Columns, MarketPath]:
+        """What is traded on."""
+        return self._events, self._path
+
+
+class LaneRecord:
+    """What a day left, as `engine.backtest.run_record.RunRecord` has it; columns are made when they are asked for."""
+
+    def __init__(self, day: LaneDay, wall_s: float) -> None:
+        lane, exchange, maker, record = day.state
+        events, self._path = day.market
+        self.wall_s = wall_s
+        self._books = np.flatnonzero(events.kind == 0) if len(events.kind) else np.zeros(0, np.int64)
+        self._events = events
+        self._updates = record.updates[: int(lane["updates"])]
+        counts = record.counts
+        self.fills = [
+            Fill(ts, side, price, lots, True, beyond, commission)
+            for ts, side, price, lots, beyond, commission in record.fills[: int(lane["fills"])].tolist()
+        ]
+        self.halted = [REASON_NAMES[int(lane["halted"])]] if lane["halted"] else []
+        self.actions: list[int] = counts["actions"].tolist()
+        self.placed_lots = int(counts["placed_lots"])
+        self.taken = record.actions[: int(lane["actions"])] if lane["logs_actions"] else record.actions[:0]
+        self.counts = _counts(counts, exchange.match, exchange.fees)
+        self.position = int(maker.totals["position"])
+        self._maker_ledger = maker.ledger
+
+    @property
+    def decision_ns(self) -> NDArray[np.int64]:
+        """None: a compiled decision is not timed one by one."""
+        return np.zeros(0, np.int64)
+
+    @property
+    def _at(self) -> NDArray[np.int64]:
+        result: NDArray[np.int64] = self._books[self._updates["book"]]
+        return result
+
+    @property
+    def ts_ns(self) -> NDArray[np.int64]:
+        return self._events.ts[self._at]
+
+    @property
+    def touch(self) -> NDArray[np.int64]:
+        return self._events.shown[self._at][:, (BEST_BID, BEST_ASK)]
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        distance = np.stack([-self._updates["own_bid"].astype(np.int64), self._updates["own_ask"].astype(np.int64)], 1)
+        none = (self._updates["own_bid"] <= NO_LADDER, self._updates["own_ask"] <= NO_LADDER)
+        return np.where(np.stack(none, 1), 0, self.touch + distance)
+
+    @property
+    def forecasts(self) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._path.forecasts[self._updates["book"]]
+        found[self._updates["own_bid"] == NO_LADDER] = np.nan
+        return found
+
+    @property
+    def mids(self) -> NDArray[np.float64]:
+        return self.touch.sum(1) / 2.0
+
+    def net(self) -> float:
+        """What fills have earned after fees, the open position marked to the last mid."""
+        if not len(self._updates):
+            return 0.0
+        last = self._events.shown[self._books[self._updates["book"][-1]]]
+        mid = 0.5 * (last[BEST_BID] + last[BEST_ASK])
+        from market.ledger import equity
+
+        return float(equity(self._maker_ledger, mid))
+
+
+_NAMED = (
+    "book_updates", "trades", "fills", "rejected", "too_late", "paused_side", "range_checks", "out_of_range",
+    "limit_bound",
+)  # fmt: skip
+
+
+def _counts(counts: Any, match: Any, fees: Any) -> dict[str, int]:
+    """What was counted, by the names that maker and exchange give it; nothing that did not happen."""
+    found = {name: int(counts[name]) for name in _NAMED}
+    found |= {f"action_{name}": int(n) for name, n in zip(("place", "amend", "cancel"), counts["actions"], strict=True)}
+    for what in ("pulled", "data", "halted"):
+        found |= {f"{what}_{name}": int(n) for name, n in zip(REASON_NAMES, counts[what], strict=True) if name}
+    found |= {f"model_{fault.name.lower()}": int(counts["model"][fault]) for fault in Fault if fault}
+    found |= {f"bound_{limit.name.lower()}": int(counts["refusals"][limit]) for limit in Limit}
+    found |= {name: int(match[name]) for name in ("filled_through", "filled_crossed")}
+    found["unclaimed_lots"] = int(match["unclaimed"])
+    found["locked_lots"] = int(min(fees["long"].sum(), fees["short"].sum()))
+    return {name: n for name, n in found.items() if n}
+
+
+def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
+    """Prices whose lots are kept: those within the collar of any mid, as far as the recording names them.
+
+    None of our orders may rest at another price.
+    """
+    sound = events.state == 0
+    if not sound.any():
+        return 0, 0
+    low = int(events.shown[sound, BEST_BID].min() * (1.0 - 1e-4 * collar_bps)) - 1
+    high = int(events.shown[sound, BEST_ASK].max() * (1.0 + 1e-4 * collar_bps)) + 1
+    low, high = max(low, int(events.price.min())), min(high, int(events.price.max()))
+    if high - low >= _WINDOW:
+        raise ConfigError(
+            f"limits.price_collar_bps {collar_bps:g}: orders may rest at {high - low:,} prices of this day; "
+            "narrow it, or trade with --engine nautilus"
+        )
+    return low, high
+
+
+__all__ = ["NO_QUOTE", "LaneDay", "LaneRecord"]

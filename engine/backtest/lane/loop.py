@@ -1,0 +1,65 @@
+"""The fast lane's loop: events, commands and looks by time in order, as Nautilus' engine would run them."""
+
+from __future__ import annotations
+
+from engine.backtest.lane.at_exchange import arrive, end_interval, forget, hand_out, match_event, next_arrival
+from engine.backtest.lane.at_maker import finish_decision, look_by_time, on_book
+from engine.backtest.lane.state import ASKS_QUOTER, DONE, NEEDS_ROOM, has_room
+from market.columns import TRADE
+from market.compiled import compiled
+
+
+@compiled
+def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-untyped-def]
+    """Go on with a day up to event `until`; returns DONE, or what has to be done before it can go on.
+
+    Parameters
+    ----------
+    lane : LANE record
+    exchange, maker, record : Exchange, Maker, Record
+    events : Columns
+    path : MarketPath
+    until : int
+
+    """
+    if lane.asking:
+        lane.asking = False
+        finish_decision(lane, exchange, maker, record, events, lane.event - 1, lane.book - 1)
+    while lane.event < until:
+        if not has_room(lane, exchange, maker, record):
+            return NEEDS_ROOM
+        e = lane.event
+        if lane.due:
+            end_interval(lane, exchange, maker)
+        _pass_time(lane, exchange, maker, record, events, path, e)
+        forget(exchange)
+        if match_event(lane, exchange, events, e):
+            hand_out(lane, exchange, maker, record, events.ts[e])
+        lane.event = e + 1
+        if events.kind[e] == TRADE:
+            record.counts.trades += 1
+            lane.last_trade = events.price[events.first[e]]
+            continue
+        lane.due = lane.held
+        b = lane.book
+        lane.book = b + 1
+        if on_book(lane, exchange, maker, record, events, path, e, b):
+            lane.asking = True
+            return ASKS_QUOTER
+    return DONE
+
+
+@compiled
+def _pass_time(lane, exchange, maker, record, events, path, e):  # type: ignore[no-untyped-def]
+    """What is due before event `e`: commands that have arrived by then, and the maker's look at each second."""
+    now = events.ts[e]
+    shown = events.shown[max(e - 1, 0)]
+    while True:
+        arrives = next_arrival(lane, exchange)
+        if min(arrives, lane.check_ns) > now:
+            return
+        if lane.check_ns < arrives:
+            look_by_time(lane, exchange, maker, record, path, lane.check_ns)
+            lane.check_ns += lane.checks_every_ns
+        else:
+            arrive(lane, exchange, maker, record, shown, events.first[e])
