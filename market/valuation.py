@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import compiled, plain
 from market.records import state_of
 
 VALUE = np.dtype([("factor", np.float64), ("inverse", np.bool_)], align=True)
@@ -65,4 +65,4 @@ class Valuation(msgspec.Struct, frozen=True):
 PLAIN: Final = Valuation()
 """A tick of a lot is worth one: the unit where no contract is given."""
 
-_formula = mark_value.py_func  # type: ignore[attr-defined]
+_formula = plain(mark_value)

@@ -10,7 +10,7 @@ Sources: order-flow imbalance: Cont, Kukanov and Stoikov 2014; micro price: Gath
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from market.array_book import CAPACITY, ArrayBook, BookState
+from market.compiled import plain
 from models.features import kernels
 
 VERSION = 1
@@ -60,8 +61,7 @@ CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
 
 _STATES = tuple(BookState)
 # the kernels' own rules, uncompiled: handing their arrays over costs more than a look at one of them
-_KERNELS: tuple[Any, ...] = (kernels.bid, kernels.ask, kernels.trend, kernels.regime)
-_bid, _ask, _trend, _regime = (kernel.py_func for kernel in _KERNELS)
+_bid, _ask, _trend, _regime = plain(kernels.bid), plain(kernels.ask), plain(kernels.trend), plain(kernels.regime)
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

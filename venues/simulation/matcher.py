@@ -124,6 +124,24 @@ def claim_place(match, places, i):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def next_filled(match, places):  # type: ignore[no-untyped-def]
+    """Row of the next order that an event gave lots, as an exchange works them off: bids before asks, the best price
+    first, then the oldest; -1 where there is none."""
+    best = -1
+    for i in range(match.places):
+        place = places[i]
+        if place.fill == 0:
+            continue
+        if best < 0 or place.side < places[best].side:
+            best = i
+        elif place.side == places[best].side:
+            sign = 1 if place.side == BID else -1
+            if sign * (place.price - places[best].price) > 0:
+                best = i
+    return best
+
+
+@compiled
 def forget_unclaimed(match, places):  # type: ignore[no-untyped-def]
     """The next event comes: what nobody asked for must not turn up there."""
     for i in range(match.places):
@@ -507,9 +525,9 @@ class Matcher:
             del self._keys[self._numbers.pop(key)]
 
     def _reached(self) -> list[QueuePosition]:
-        """Orders that the event reached: bids, then asks, oldest first, as an exchange works them off."""
+        """Orders that the event reached, in the order of `next_filled`."""
         reached = [self._position(i) for i in range(len(self)) if self._places[i]["fill"]]
-        return sorted(reached, key=lambda place: place.side)
+        return sorted(reached, key=lambda place: (place.side, -place.price if place.side == BID else place.price))
 
     def _position(self, i: int) -> QueuePosition:
         place = self._places[i]

@@ -7,7 +7,6 @@ import math
 from engine.backtest.lane.state import AMEND, CANCEL, PLACE, apply_book, lots_at
 from market.columns import TRADE
 from market.compiled import compiled
-from market.events import ASK, BID
 from market.ledger import on_fill
 from strategies import order_table
 from strategies.guard_rules import budget_spend, fill_pauses
@@ -24,6 +23,7 @@ from venues.simulation.matcher import (
     join_level,
     match_trade,
     move_queues,
+    next_filled,
     place_order,
     remove_place,
     resize_place,
@@ -130,20 +130,15 @@ def match_event(lane, exchange, events, e):  # type: ignore[no-untyped-def]
 
 @compiled
 def hand_out(lane, exchange, maker, record, ts_ns):  # type: ignore[no-untyped-def]
-    """What an event gave our orders becomes fills: bids, then asks, oldest first, as an exchange works them off."""
-    for side in (BID, ASK):
-        i = 0
-        while i < exchange.match.places:
-            place = exchange.places[i]
-            if place.side != side or place.fill == 0:
-                i += 1
-                continue
-            key, price, rested = place.key, place.price, exchange.match.places
-            lots = claim_place(exchange.match, exchange.places, i)
-            if lots:
-                _fill(lane, exchange, maker, record, ts_ns, key, price, lots)
-            if exchange.match.places == rested:
-                i += 1
+    """What an event gave our orders becomes fills, in the order in which an exchange works them off."""
+    while True:
+        i = next_filled(exchange.match, exchange.places)
+        if i < 0:
+            return
+        key, price = exchange.places[i].key, exchange.places[i].price
+        lots = claim_place(exchange.match, exchange.places, i)
+        if lots:
+            _fill(lane, exchange, maker, record, ts_ns, key, price, lots)
 
 
 @compiled

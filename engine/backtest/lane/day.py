@@ -154,6 +154,7 @@ class LaneDay:
             Whatever a quoter of the user's own raised.
 
         """
+        run(self._lane, self._exchange, self._maker, self._record, self._events, self._path, 0)  # compiled, or loaded
         started = time.perf_counter()
         events = len(self._events.kind)
         until = min(_STEP, events)

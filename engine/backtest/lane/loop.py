@@ -31,7 +31,7 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         e = lane.event
         if lane.due:
             end_interval(lane, exchange, maker)
-        _pass_time(lane, exchange, maker, record, events, path, e)
+        _pass_time(lane, exchange, maker, record, events, path, e, events.ts[e])
         forget(exchange)
         if match_event(lane, exchange, events, e):
             hand_out(lane, exchange, maker, record, events.ts[e])
@@ -46,17 +46,19 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         if on_book(lane, exchange, maker, record, events, path, e, b):
             lane.asking = True
             return ASKS_QUOTER
+    if lane.event == len(events.kind) and has_room(lane, exchange, maker, record):
+        _pass_time(lane, exchange, maker, record, events, path, lane.event, events.ts[lane.event - 1] + 1)
     return DONE
 
 
 @compiled
-def _pass_time(lane, exchange, maker, record, events, path, e):  # type: ignore[no-untyped-def]
-    """What is due before event `e`: commands that have arrived by then, and the maker's look at each second."""
-    now = events.ts[e]
+def _pass_time(lane, exchange, maker, record, events, path, e, until_ns):  # type: ignore[no-untyped-def]
+    """What is due before `until_ns`, with events before `e` taken: commands that arrive, and the maker's look at each
+    second. What falls on an event's very time comes after it, as in Nautilus."""
     shown = events.shown[max(e - 1, 0)]
     while True:
         arrives = next_arrival(lane, exchange)
-        if min(arrives, lane.check_ns) > now:
+        if min(arrives, lane.check_ns) >= until_ns:
             return
         if lane.check_ns < arrives:
             look_by_time(lane, exchange, maker, record, path, lane.check_ns)

@@ -32,7 +32,7 @@ def usable_updates(
 def _find(usable, events, ready, outside, guard, model, lags, opens, stops, every_ns):  # type: ignore[no-untyped-def]
     b, check_ns, state = 0, events.ts[0] + every_ns if len(events.ts) else 0, 0
     for e in range(len(events.kind)):
-        while check_ns <= events.ts[e]:
+        while check_ns < events.ts[e]:  # one that falls on an event's very time comes after it
             if data_on_time(guard, check_ns) == 0 and contains(opens, stops, check_ns) and b > 0 and state == 0:
                 model.outside = outside[b - 1]
             check_ns += every_ns
