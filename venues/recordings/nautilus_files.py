@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market.columns import BOOK, TRADE, Columns
-from market.compiled import compiled
+from market.compiled import allocating
 from market.contracts import Contract
 from market.events import BID
 from market.nautilus import LAST, Instrument
@@ -133,7 +133,7 @@ def _words(codes: NDArray[Any], names: tuple[str, ...]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
 
 
-@compiled
+@allocating
 def _times(value, raw, out):  # type: ignore[no-untyped-def]
     """`value` times `raw`, both of any size that fits: lower and upper 64 bits of the product, two's complement."""
     a = np.uint64(abs(value))
@@ -148,13 +148,13 @@ def _times(value, raw, out):  # type: ignore[no-untyped-def]
         out[1] = ~out[1] + np.uint64(out[0] == 0)
 
 
-@compiled
+@allocating
 def _scale(values, raw, out):  # type: ignore[no-untyped-def]
     for i in range(len(values)):
         _times(values[i], raw, out[i])
 
 
-@compiled
+@allocating
 def _expand(c, tick, lot, out):  # type: ignore[no-untyped-def]
     """Deltas of a batch's book changes, row by row: one that clears first where the book is emptied."""
     action, side, price, size, order, flags, sequence, ts_event, ts_init = out

@@ -14,13 +14,12 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS
 from market.compiled import compiled, record_of
 from market.events import ASK, BID, BUY, SELL, OrderKey
 from venues.simulation.queues import FOREVER, PLACE, QueueModel, changed, filled, join, traded
-from venues.simulation.recorded_book import Shown, is_shown
+from venues.simulation.recorded_book import Rows, Shown, is_shown
 
 _CREDIT_NS = 1_000_000_000  # a shrink that has not come by then was offset by new orders
 _FIRST_PLACES, _FIRST_CONSUMED = 16, 32
@@ -41,25 +40,6 @@ MATCH = np.dtype(
 
 CONSUMED = np.dtype([("side", np.int64), ("price", np.int64), ("lots", np.int64)], align=True)
 """What we took of a standing level of the other side, which the recording goes on showing."""
-
-
-class Rows(NamedTuple):
-    """Rows of the recording: (rows,) each. `stood` and `joined` are of recordings that name orders, else empty."""
-
-    side: NDArray[np.int8]
-    price: NDArray[np.int64]
-    size: NDArray[np.int64]
-    stood: NDArray[np.int64]
-    joined: NDArray[np.int64]
-
-
-def rows_of(
-    changes: NDArray[np.int64], stood: NDArray[np.int64] | None = None, joined: NDArray[np.int64] | None = None
-) -> Rows:
-    """Rows of changes (rows, 3): side, price, size."""
-    none = np.zeros(0, np.int64)
-    side, price, size = changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy()
-    return Rows(side, price, size, stood if stood is not None else none, joined if joined is not None else none)
 
 
 # ── our orders ────────────────────────────────────────────────────────────────────────────────
