@@ -165,6 +165,8 @@ class OrderManager:
     def amended(self, event: OrderUpdated | OrderModifyRejected) -> None:
         """An amendment was carried out or refused; what holds is what Nautilus knows of the order now."""
         self.answers += 1
+        if isinstance(event, OrderModifyRejected):
+            self._counts["amend_refused"] += 1
         key = event.client_order_id
         known = self._known(key)
         if known is None:

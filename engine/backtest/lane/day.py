@@ -270,7 +270,7 @@ class LaneRecord:
 
 _NAMED = (
     "book_updates", "trades", "fills", "rejected", "too_late", "paused_side", "range_checks", "out_of_range",
-    "limit_bound",
+    "limit_bound", "amend_refused",
 )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ LANE = np.dtype(
 COUNTS = np.dtype(
     [
         *((name, np.int64) for name in ("book_updates", "trades", "fills", "rejected", "too_late", "paused_side")),
+        ("amend_refused", np.int64),
         *(
             (name, np.int64)
             for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots", "unclaimed_lots")
