@@ -276,6 +276,8 @@ def _wind_up(
             watchdog.kill()
     journal = trader.journals.journal
     trader.journals.close()
+    if trader.order_log is not None:
+        trader.order_log.close()
     trader.store.close()
     trader.alarms.close()
     return Report(
