@@ -1,0 +1,194 @@
+"""The market of a run: the recording of the day it traded, cut to its span."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.compare.records import Record, Span
+from engine.config import Config
+from engine.recordings.catalog import contract_table, open_catalog
+from market.errors import ConfigError, DataError
+from market.events import BookUpdate, Trade
+from market.level_book import LevelBook
+from market.nautilus import Decoder, Instrument
+from venues.loopback.market import recorded
+from venues.recordings.catalog import Catalog, Day
+from venues.recordings.importer import import_events
+from venues.recordings.moments import moments
+
+_COVERED = 0.9
+"""Share of a run that a recording must tell of to be preferred to what the trader saw itself."""
+
+
+class Market(msgspec.Struct, frozen=True):
+    """What the backtests trade.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    day : Day
+    base : Catalog
+        Where it was found: queue models that were fitted lie there.
+    seen : list[tuple[int, int]]
+        (arrival, exchange time) of each update as the trader saw it, where that is known.
+    is_own : bool
+        It is what the trader saw itself.
+    own : tuple[Catalog, Day] or None
+        What the trader saw itself, beside another recording.
+    notes : list[str]
+
+    """
+
+    catalog: Catalog
+    day: Day
+    base: Catalog
+    seen: list[tuple[int, int]]
+    is_own: bool
+    own: tuple[Catalog, Day] | None
+    notes: list[str]
+
+    @property
+    def least_lag_ns(self) -> int:
+        """Arrival minus exchange time of the promptest update."""
+        return min((ts - event for ts, event in self.seen), default=0)
+
+    def times(self) -> Iterator[tuple[int, int]]:
+        """(arrival, exchange time) of its book updates."""
+        return book_times(self.catalog, self.day)
+
+
+def find_market(record: Record, span: Span, catalogs: list[Config], scratch: Path) -> Market:
+    """The recording of a span of a run.
+
+    Parameters
+    ----------
+    record : Record
+    span : Span
+    catalogs : list[Config]
+        Whose `data.path` to look in, in order.
+    scratch : Path
+        A folder for what is cut out.
+
+    Raises
+    ------
+    ConfigError
+        Nobody recorded it.
+
+    """
+    instrument = span.header.instrument
+    if span.date is not None:
+        for config in catalogs:
+            catalog = open_catalog(config)
+            day = catalog.days(instrument).get(span.date)
+            if day is not None:
+                return Market(catalog, day, catalog, [], False, None, [])
+        raise ConfigError(
+            f"{instrument} {span.date}, which {record.folder} replayed, is not in {_named(catalogs)}; "
+            "name the catalog with --set data.path=…, or import the recording again"
+        )
+    ours = _own(record, span, catalogs[0], scratch)
+    theirs = _others(span, catalogs, scratch)
+    if theirs is not None and (ours is None or _share(theirs[1], span) >= _COVERED):
+        base, day, catalog = theirs[0], *theirs[1:]
+        seen = list(book_times(*ours)) if ours is not None else []
+        return _cut(Market(catalog, day, base, seen, False, ours, []), span)
+    if ours is not None:
+        return _cut(Market(*ours, ours[0], list(book_times(*ours)), True, None, []), span)
+    raise ConfigError(
+        f"nobody recorded {instrument} from {_clock(span.start_ns)} to {_clock(span.end_ns)} UTC: neither the trader "
+        f"({record.folder / 'recording'}) nor {_named(catalogs)}; trade with live.record: true, or run "
+        "`cmm capture` beside it"
+    )
+
+
+def book_times(catalog: Catalog, day: Day) -> Iterator[tuple[int, int]]:
+    """(arrival, exchange time) of a day's book updates."""
+    return ((moment.ts, moment.ts_event) for moment in moments(catalog, day) if moment.trade is None)
+
+
+def _own(record: Record, span: Span, config: Config, scratch: Path) -> tuple[Catalog, Day] | None:
+    """What the trader recorded itself."""
+    if not (record.folder / "recording").is_dir():
+        return None
+    catalog = Catalog(record.folder / "recording" / "catalog", contract_table(config))
+    return _stretch(catalog, span, scratch / "own")
+
+
+def _others(span: Span, catalogs: list[Config], scratch: Path) -> tuple[Catalog, Day, Catalog] | None:
+    """The recording that tells of most of a span: where it was found, the day cut out, and its catalog."""
+    best: tuple[Catalog, Day, Catalog] | None = None
+    for number, config in enumerate(catalogs):
+        base = open_catalog(config)
+        found = _stretch(base, span, scratch / f"market-{number}")
+        if found is not None and (best is None or _share(found[1], span) > _share(best[1], span)):
+            best = (base, found[1], found[0])
+    return best
+
+
+def _stretch(catalog: Catalog, span: Span, folder: Path) -> tuple[Catalog, Day] | None:
+    """The part of a catalog that a run traded, as a day of a catalog of its own; it begins with the whole book."""
+    instrument = span.header.instrument
+    days = [d for d in catalog.days(instrument).values() if d.start_ns <= span.end_ns and d.end_ns >= span.start_ns]
+    if not days:
+        return None
+    cut = Catalog(folder, catalog.contracts)
+    events = (event for day in days for event in _inside(catalog, day, days[0].date, span))
+    try:
+        done = import_events(cut, events, instrument, days[0].format, [], Counter(), lambda *_: None)
+    except DataError:
+        return None  # nothing of the span is in it
+    return cut, done.days[0]
+
+
+def _inside(catalog: Catalog, day: Day, date: dt.date, span: Span) -> Iterator[BookUpdate | Trade]:
+    """A day's events within a span; what stood before comes as one whole book at its beginning."""
+    book, has_begun = LevelBook(), False
+    stated = date.year * 10_000 + date.month * 100 + date.day
+    for event in recorded(catalog, day, Decoder(Instrument(catalog.contract(day), day.depth))):
+        if event.ts_recv > span.end_ns:
+            return
+        if not has_begun and event.ts_recv >= span.start_ns:
+            has_begun = True
+            if levels := list(book.levels()):
+                at = max(span.start_ns, day.start_ns)
+                yield BookUpdate(day.instrument, at, at, levels, snapshot=True, depth=day.depth, day=stated)
+        if isinstance(event, BookUpdate):
+            event = msgspec.structs.replace(event, depth=day.depth, day=stated)
+            book.apply(event)
+        else:
+            event = msgspec.structs.replace(event, day=stated)
+        if has_begun:
+            yield event
+
+
+def _cut(market: Market, span: Span) -> Market:
+    """Say what of the span the recording does not tell of."""
+    share = _share(market.day, span)
+    whose = "the trader's own recording" if market.is_own else f"the recording in {market.base.root}"
+    notes = [f"the market is {whose}"]
+    if share < _COVERED:
+        notes.append(f"it tells of {100 * share:.0f}% of the run's time: fills outside it are left out")
+    if not market.seen:
+        notes.append(
+            "what the trader saw was not recorded (live.record): data that came late or not at all do not show apart"
+        )
+    return msgspec.structs.replace(market, notes=[*notes, *market.day.notes])
+
+
+def _share(day: Day, span: Span) -> float:
+    """Share of a span that a day tells of."""
+    told = min(day.end_ns, span.end_ns) - max(day.start_ns, span.start_ns)
+    return max(told, 0) / max(span.end_ns - span.start_ns, 1)
+
+
+def _named(catalogs: list[Config]) -> str:
+    return " or ".join(dict.fromkeys(f"the catalog {config.data.path}" for config in catalogs))
+
+
+def _clock(ts_ns: int) -> str:
+    return f"{dt.datetime.fromtimestamp(ts_ns / 1e9, dt.UTC):%Y-%m-%d %H:%M:%S}"
