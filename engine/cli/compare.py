@@ -46,11 +46,11 @@ def _show(done: Comparison) -> None:
     from engine.cli import console
     from engine.compare.comparison import LABELS
 
-    rows: list[list[object]] = [["backtest", done.pnl.backtest]]
-    rows += [[LABELS[cause], share] for cause, share in done.split.items()]
-    rows.append(["run", done.pnl.run])
+    rows: list[list[object]] = [["backtest", done.pnl.backtest, None]]
+    rows += [[LABELS[cause], share, done.changed[cause]] for cause, share in done.split.items()]
+    rows.append(["run", done.pnl.run, None])
     title = f"{done.instrument} · {done.quoter} · {done.mode} · {', '.join(day.date for day in done.days)}"
-    console.show_table(title, ["from the backtest to the run", f"PnL, {done.currency}"], rows)
+    console.show_table(title, ["from the backtest to the run", f"PnL, {done.currency}", "fills touched"], rows)
     columns = list(done.fills)
     console.show_table("fills", columns, [[done.fills[name] for name in columns]])
     for note in done.notes:

@@ -15,7 +15,7 @@ from engine.compare.matching import match
 from engine.compare.page import write_page
 from engine.compare.recording import find_market
 from engine.compare.records import Record, Span, open_record
-from engine.compare.split import CAUSES, Cause, Valuation, by_cause, by_fill, steps_of
+from engine.compare.split import CAUSES, Cause, Valuation, by_fill, steps_of
 from engine.config import SHIPPED, Config, apply, override
 from engine.live.records.journal import Header
 from engine.progress import SILENT, Progress
@@ -137,11 +137,9 @@ def _compare_span(
     value = Valuation(found.assumed.contract.mark_value, found.assumed.recorder.last_mid)
     theirs = found.assumed.recorder.fills
     steps = steps_of(theirs, found.stages, value, within_ns)
-    shares: dict[Cause, float] = {cause: float(share) for cause, share in by_cause(steps).items()}
     pairs = match(found.ours, theirs, within_ns)
     return comparison.day_shown(
-        str(market.day.date), span, market, found, steps, shares, pairs, by_fill(pairs, value), value,
-        assumed.venue.latency,
+        str(market.day.date), span, market, found, steps, pairs, by_fill(pairs, value), value, assumed.venue.latency
     )  # fmt: skip
 
 
@@ -149,13 +147,15 @@ def _sum_up(record: Record, days: list[DayShown], staged: Path) -> Comparison:
     sums = comparison.total_of([msgspec.structs.asdict(day.pnl) for day in days])
     split: dict[Cause, float] = {cause: sum(day.split[cause] for day in days) for cause in CAUSES}
     counts = {name: sum(day.fills[name] for day in days) for name in days[0].fills}
-    causes = comparison.causes_of(split)
+    changed: dict[Cause, int] = {cause: sum(day.changed[cause] for day in days) for cause in CAUSES}
+    causes = comparison.causes_of(split, changed)
     folder, header = final_name(staged), record.header
     currency, pnl = days[0].currency, Pnl(**sums)
     return Comparison(
         run=str(record.folder), mode=record.mode, instrument=header.instrument, quoter=header.quoter,
-        currency=currency, headline=comparison.headline(pnl, causes, split, currency), pnl=pnl, split=split,
-        causes=causes, by_fills=comparison.total_of([day.by_fills for day in days]), fills=counts, days=days,
+        currency=currency, headline=comparison.headline(pnl, causes, split, changed, currency), pnl=pnl,
+        split=split, changed=changed, causes=causes, fills=counts, days=days,
+        by_fills=comparison.total_of([day.by_fills for day in days]),
         notes=list(dict.fromkeys(note for day in days for note in day.notes)),
         folder=str(folder), page=str(folder / "report.html"),
     )  # fmt: skip

@@ -12,14 +12,14 @@ from engine.compare.counterfactuals import Explained
 from engine.compare.matching import Fate, Pair
 from engine.compare.recording import Market
 from engine.compare.records import Mode, Span
-from engine.compare.split import CAUSES, ByFill, Cause, Step, Valuation
+from engine.compare.split import CAUSES, ByFill, Cause, Step, Valuation, by_cause, changed_by
 from engine.reports.numbers import number
 from market.contracts import Contract
 from market.events import BID
 from venues.simulation.latency import LatencyConfig
 
 _COUNTS = 0.05
-"""Share of all causes, signs left out, from which on one is named."""
+"""Share of all fills that were touched from which on a cause is named."""
 
 
 LABELS: dict[Cause, str] = {
@@ -47,6 +47,7 @@ class StepShown(msgspec.Struct, frozen=True):
     gained: int
     lost: int
     moved: int
+    repriced: int
 
 
 class FillShown(msgspec.Struct, frozen=True):
@@ -74,7 +75,7 @@ class LatencyShown(msgspec.Struct, frozen=True):
 
 
 class DataShown(msgspec.Struct, frozen=True):
-    """Updates in the recording and as the trader saw them; share of the time in which it saw them late, and how late."""
+    """Updates in the recording and as the trader saw them; share of the time in which they came late, and how late."""
 
     updates: int
     seen: int | None
@@ -97,6 +98,7 @@ class DayShown(msgspec.Struct, frozen=True):
     currency: str
     pnl: Pnl
     split: dict[Cause, float]
+    changed: dict[Cause, int]
     by_fills: dict[str, float]
     fills: dict[str, int]
     steps: list[StepShown]
@@ -114,8 +116,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     split : dict[Cause, float]
         What each cause adds to the run's PnL against the backtest's: they sum to `pnl.difference`.
+    changed : dict[Cause, int]
+        How many fills each cause brought, took, moved or made cost otherwise. Shares of PnL may cancel, these do not.
     causes : list[Cause]
-        Those that count, the largest first.
+        Those that count: by the fills that they touched, the most first.
     by_fills : dict[str, float]
         The same difference by what became of fills: extra, missed, sizes, fees.
     fills : dict[str, int]
@@ -133,6 +137,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     headline: str
     pnl: Pnl
     split: dict[Cause, float]
+    changed: dict[Cause, int]
     causes: list[Cause]
     by_fills: dict[str, float]
     fills: dict[str, int]
@@ -143,7 +148,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def day_shown(
-    date: str, span: Span, market: Market, found: Explained, steps: Sequence[Step], shares: dict[Cause, float],
+    date: str, span: Span, market: Market, found: Explained, steps: Sequence[Step],
     pairs: Sequence[Pair], fills: ByFill, value: Valuation, assumed: LatencyConfig,
 ) -> DayShown:  # fmt: skip
     """Put what was found about a day into numbers and words."""
@@ -153,10 +158,11 @@ def day_shown(
         date,
         contract.terms.currency,
         Pnl(float(steps[-1].pnl), float(theirs), float(steps[-1].pnl - theirs)),
-        shares,
+        {cause: float(share) for cause, share in by_cause(steps).items()},
+        changed_by(steps),
         {name: float(getattr(fills, name)) for name in ByFill.__struct_fields__},
         _counts(pairs),
-        [StepShown(s.cause, s.what, float(s.pnl), float(s.share), s.gained, s.lost, s.moved) for s in steps],
+        [_step(step) for step in steps],
         _latency(span, found, assumed),
         _data(market, found),
         _guard(span, found),
@@ -170,23 +176,29 @@ def total_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: sum(one[name] for one in numbers) for name in numbers[0]}
 
 
-def causes_of(split: dict[Cause, float]) -> list[Cause]:
-    """The causes that count, the largest first."""
-    whole = sum(abs(share) for share in split.values())
-    named = [cause for cause in CAUSES if whole and abs(split[cause]) >= _COUNTS * whole]
-    return sorted(named, key=lambda cause: -abs(split[cause]))
+def causes_of(split: dict[Cause, float], changed: dict[Cause, int]) -> list[Cause]:
+    """The causes that count, by the fills that they touched, then by their share."""
+    whole = sum(changed.values())
+    named = [cause for cause in CAUSES if whole and changed[cause] >= _COUNTS * whole]
+    return sorted(named, key=lambda cause: (-changed[cause], -abs(split[cause])))
 
 
-def headline(pnl: Pnl, causes: Sequence[Cause], split: dict[Cause, float], currency: str) -> str:
+def headline(
+    pnl: Pnl, causes: Sequence[Cause], split: dict[Cause, float], changed: dict[Cause, int], currency: str
+) -> str:
     """The comparison in a sentence."""
     if not causes:
         return f"The run made what its backtest makes: {number(pnl.run)} {currency}."
     more = "more" if pnl.difference > 0 else "less"
-    named = ", ".join(f"{LABELS[cause]} {number(split[cause])}" for cause in causes)
+    named = ", ".join(f"{LABELS[cause]} {number(split[cause])} ({changed[cause]:,} fills)" for cause in causes)
     return (
         f"The run made {number(abs(pnl.difference))} {currency} {more} than its backtest "
         f"({number(pnl.run)} against {number(pnl.backtest)}): {named}."
     )
+
+
+def _step(s: Step) -> StepShown:
+    return StepShown(s.cause, s.what, float(s.pnl), float(s.share), s.gained, s.lost, s.moved, s.repriced)
 
 
 def _counts(pairs: Sequence[Pair]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from engine.backtest.run_recorder import Fill
 
 type Fate = Literal["same", "other_time", "other_size", "ours_only", "theirs_only"]
-"""Of a fill: both had it; both, at other times or with other lots; the run alone (ours), the backtest alone (theirs)."""
+"""Of a fill: both had it; both, at other times or with other lots; the run alone (ours); the backtest alone."""
 
 SAME_NS = 100_000_000
 """Fills this close in time are the same."""
@@ -30,6 +30,11 @@ class Pair(NamedTuple):
         if self.ours.lots != self.theirs.lots:
             return "other_size"
         return "same" if abs(self.ours.ts_ns - self.theirs.ts_ns) <= SAME_NS else "other_time"
+
+    @property
+    def costs_differ(self) -> bool:
+        """Whether both had it and paid other fees for it."""
+        return self.ours is not None and self.theirs is not None and self.ours.commission != self.theirs.commission
 
     @property
     def ts_ns(self) -> int:

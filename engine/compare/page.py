@@ -56,7 +56,10 @@ def write_page(path: Path, done: Comparison, assumed: Config) -> None:
             ("the same", done.fills["same"]),
         ],
         waterfall=_waterfall(done),
-        split=Table(["cause", done.currency, "which is"], [[LABELS[c], done.split[c], _CAUSES[c]] for c in CAUSES]),
+        split=Table(
+            ["cause", done.currency, "fills touched", "which is"],
+            [[LABELS[c], done.split[c], done.changed[c], _CAUSES[c]] for c in CAUSES],
+        ),
         fills=Table(["", *_COUNTED.values()], [["fills", *(done.fills[name] for name in _COUNTED)]]),
         by_fills=Table(
             [f"difference, {done.currency}", *_BY_FILLS.values()], [["", *(done.by_fills[name] for name in _BY_FILLS)]]
@@ -135,9 +138,19 @@ def _utc(times: list[int]) -> object:
 
 
 def _steps(day: DayShown) -> Table:
-    rows = [[LABELS[s.cause], s.what, s.share, s.pnl, s.gained, s.lost, s.moved] for s in day.steps]
+    rows = [[LABELS[s.cause], s.what, s.share, s.pnl, s.gained, s.lost, s.moved, s.repriced] for s in day.steps]
     return Table(
-        ["cause", "what changed", "share", "PnL after it", "fills more", "fills less", "other time or lots"], rows
+        [
+            "cause",
+            "what changed",
+            "share",
+            "PnL after it",
+            "fills more",
+            "fills less",
+            "other time or lots",
+            "other fees",
+        ],
+        rows,
     )
 
 

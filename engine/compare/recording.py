@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.compare.own_lots import OwnLots
 from engine.compare.records import Record, Span
 from engine.config import Config
 from engine.recordings.catalog import contract_table, open_catalog
@@ -92,7 +93,7 @@ def find_market(record: Record, span: Span, catalogs: list[Config], scratch: Pat
             "name the catalog with --set data.path=…, or import the recording again"
         )
     ours = _own(record, span, catalogs[0], scratch)
-    theirs = _others(span, catalogs, scratch)
+    theirs = _others(record, span, catalogs, scratch)
     if theirs is not None and (ours is None or _share(theirs[1], span) >= _COVERED):
         base, day, catalog = theirs[0], *theirs[1:]
         seen = list(book_times(*ours)) if ours is not None else []
@@ -116,28 +117,39 @@ def _own(record: Record, span: Span, config: Config, scratch: Path) -> tuple[Cat
     if not (record.folder / "recording").is_dir():
         return None
     catalog = Catalog(record.folder / "recording" / "catalog", contract_table(config))
-    return _stretch(catalog, span, scratch / "own")
+    return _stretch(catalog, span, _lots_of(record, span), scratch / "own")
 
 
-def _others(span: Span, catalogs: list[Config], scratch: Path) -> tuple[Catalog, Day, Catalog] | None:
+def _lots_of(record: Record, span: Span) -> OwnLots | None:
+    """Our orders as the market showed them; none of a paper exchange's."""
+    return OwnLots(span.log) if record.mode == "live" else None
+
+
+def _others(record: Record, span: Span, catalogs: list[Config], scratch: Path) -> tuple[Catalog, Day, Catalog] | None:
     """The recording that tells of most of a span: where it was found, the day cut out, and its catalog."""
     best: tuple[Catalog, Day, Catalog] | None = None
     for number, config in enumerate(catalogs):
         base = open_catalog(config)
-        found = _stretch(base, span, scratch / f"market-{number}")
+        found = _stretch(base, span, _lots_of(record, span), scratch / f"market-{number}")
         if found is not None and (best is None or _share(found[1], span) > _share(best[1], span)):
             best = (base, found[1], found[0])
     return best
 
 
-def _stretch(catalog: Catalog, span: Span, folder: Path) -> tuple[Catalog, Day] | None:
-    """The part of a catalog that a run traded, as a day of a catalog of its own; it begins with the whole book."""
+def _stretch(catalog: Catalog, span: Span, own: OwnLots | None, folder: Path) -> tuple[Catalog, Day] | None:
+    """The part of a catalog that a run traded, as a day of a catalog of its own; it begins with the whole book.
+
+    The public sees our orders among those of others. Where they stand in the recording they are taken out (`own`): the
+    backtest places its own.
+    """
     instrument = span.header.instrument
     days = [d for d in catalog.days(instrument).values() if d.start_ns <= span.end_ns and d.end_ns >= span.start_ns]
     if not days:
         return None
     cut = Catalog(folder, catalog.contracts)
     events = (event for day in days for event in _inside(catalog, day, days[0].date, span))
+    if own is not None:
+        events = (own.take_out(event) for event in events)
     try:
         done = import_events(cut, events, instrument, days[0].format, [], Counter(), lambda *_: None)
     except DataError:

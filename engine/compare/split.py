@@ -28,7 +28,20 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one change came to: PnL after it, its share, and how many fills came, went, or changed time or size."""
+    """What one change came to.
+
+    Parameters
+    ----------
+    cause : str
+    what : str
+    pnl : Decimal
+        After it.
+    share : Decimal
+        Of the difference.
+    gained, lost, moved, repriced : int
+        Fills that came, went, changed time or lots, or cost other fees by it.
+
+    """
 
     cause: Cause
     what: str
@@ -37,6 +50,12 @@ class Step(msgspec.Struct, frozen=True):
     gained: int
     lost: int
     moved: int
+    repriced: int
+
+    @property
+    def changed(self) -> int:
+        """Fills that it touched."""
+        return self.gained + self.lost + self.moved + self.repriced
 
 
 class ByFill(msgspec.Struct, frozen=True):
@@ -84,13 +103,12 @@ def steps_of(start: Sequence[Fill], stages: Sequence[Stage], value: Valuation, w
     before, pnl = start, value.total(start)
     for stage in stages:
         after = value.total(stage.fills)
-        fates = [pair.fate for pair in match(stage.fills, before, within_ns)]
+        pairs = match(stage.fills, before, within_ns)
+        fates = [pair.fate for pair in pairs]
         moved = fates.count("other_time") + fates.count("other_size")
-        found.append(
-            Step(
-                stage.cause, stage.what, after, after - pnl, fates.count("ours_only"), fates.count("theirs_only"), moved
-            )
-        )
+        repriced = sum(pair.fate == "same" and pair.costs_differ for pair in pairs)
+        gained, lost = fates.count("ours_only"), fates.count("theirs_only")
+        found.append(Step(stage.cause, stage.what, after, after - pnl, gained, lost, moved, repriced))
         before, pnl = stage.fills, after
     return found
 
@@ -98,6 +116,11 @@ def steps_of(start: Sequence[Fill], stages: Sequence[Stage], value: Valuation, w
 def by_cause(steps: Sequence[Step]) -> dict[Cause, Decimal]:
     """Shares summed by cause."""
     return {cause: sum((step.share for step in steps if step.cause == cause), Decimal(0)) for cause in CAUSES}
+
+
+def changed_by(steps: Sequence[Step]) -> dict[Cause, int]:
+    """Fills touched, by cause: one that two steps touched counts twice."""
+    return {cause: sum(step.changed for step in steps if step.cause == cause) for cause in CAUSES}
 
 
 def by_fill(pairs: Sequence[Pair], value: Valuation) -> ByFill:
