@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable
 from functools import partial
@@ -136,6 +137,7 @@ class _Capture:
         self._breaks, self._offset_ms = 0, dict[str, float]()
         self._earlier: list[tuple[list[LaneStatus], int, int]] = []  # of writers that ended
         self._rate = (self._began, 0, 0)
+        self._failing = ""
         self._line: Line = lambda _: None
 
     def run(self) -> Captured:
@@ -148,13 +150,23 @@ class _Capture:
             self._recorder.close()
             self._clocks.close()
             self._imports.stop()
-        failure = self._recorder.failure
+        failure = self._sentence()
         imported: list[Imported] = []
         if self._config.capture.into_catalog and not failure:
             done = self._imports.finish(self._progress)
             if done is not None:
                 imported, failure = done.done, str(done.failure or "")
         return self._summary(imported, failure)
+
+    def _sentence(self) -> str:
+        """What ended the recording, and what there is of it; empty where all is well."""
+        status = self._recorder.status
+        if not self._recorder.failure or status is None:
+            return self._recorder.failure
+        kept = max((lane.kept_ns for lane in status.lanes), default=0)
+        when = dt.datetime.fromtimestamp(kept // 10**9, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        what = f"what came until {when} is whole and is imported by the next start" if kept else "nothing was recorded"
+        return f"recording ended: {self._recorder.failure}; {what}; make room and start again"
 
     def _record(self) -> None:
         """Run a node; start it again when it ends by itself, later each time."""
@@ -210,6 +222,15 @@ class _Capture:
             self._stopper.listen_again()
         if self._recorder.failure:
             self._stop_node()
+        failing = self._recorder.status.failing if self._recorder.status is not None else ""
+        if failing != self._failing:
+            self._failing = failing
+            retry_s = self._config.capture.retry_s
+            self._progress.note(
+                f"ALARM capture: not written, tried again for {retry_s:g} s: {failing}"
+                if failing
+                else "capture: all is written again"
+            )
         now = time.monotonic()
         if self._feed.has_books and not self._had_books:
             self._had_books, self._counts_from = True, now

@@ -8,6 +8,7 @@ from pathlib import Path
 from nautilus_trader.model import OrderBookDeltas, TradeTick
 
 from engine.config import CaptureConfig
+from engine.recordings.captured import RECORDING
 from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import ASK, BID, Level
@@ -15,8 +16,6 @@ from strategies.observer import Observer
 from venues.recordings.capture.recorder import Recorder, header_of, room_on, session_name
 from venues.recordings.capture.writer import Setup
 
-FOLDER = "recording"
-"""Of a trader's segments, in its run's or state folder."""
 _DEPTHS = {"BYBIT": 50, "OKX": 400}
 """Levels a side that an adapter asks for by itself; the others send the whole book (2.0.0rc7)."""
 _EVERYTHING = 1 << 20
@@ -80,7 +79,7 @@ class TraderRecording(Observer):
         self, settings: CaptureConfig, folder: Path, contract: Contract, depth: int, source: str,
         alarm: Callable[[str, str], None],
     ) -> None:  # fmt: skip
-        self.folder = folder / FOLDER
+        self.folder = folder / RECORDING
         self.folder.mkdir(parents=True, exist_ok=True)
         refuse_full_disk(self.folder, settings)
         self._contract, self._alarm = contract, alarm

@@ -97,7 +97,7 @@ class Print(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
 
 
 class Key(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
-    """The whole book as the changes before have left it: where reading may begin."""
+    """The whole book as the changes before have left it, with the exchange's stamp of the last: reading may begin."""
 
     ts: int
     age: int

@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import msgspec
 from market.contracts import Sessions
 from market.events import BID, Level
 from market.sessions import SessionClock
-from venues.recordings.capture.format import Change, Header, Key, Mark, Print, pack_record, unpack_record
+from venues.recordings.capture.format import Change, Header, Key, Mark, Print, Record, pack_record, unpack_record
 from venues.recordings.capture.segment import Segment, last_of
 
 ENVELOPE = struct.Struct("<IH")
@@ -33,6 +34,7 @@ _BATCH = 1 << 18
 _STATUS_S = 1.0
 _RETRY_S = 1.0
 _MB = 1_000_000
+_EARLY = 100  # marks kept before a segment is open
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,14 +74,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneStatus(msgspec.Struct):
-    """One instrument's counts since the writer's start; `last_ns` is the last arrival."""
+    """One instrument's counts since the writer's start; `lost` are on no disk, `kept_ns` is the last arrival on it."""
 
     instrument: str
     updates: int = 0
     trades: int = 0
     books_anew: int = 0
     lost: int = 0
-    last_ns: int = 0
+    kept_ns: int = 0
     segment: str = ""
 
 
@@ -104,20 +106,34 @@ class _Lane:
         self._book: tuple[dict[int, int], dict[int, int]] | None = None
         self._waiting: list[bytes] = []
         self.bytes_waiting = 0
+        self._early: deque[Mark] = deque(maxlen=_EARLY)
         self._segment: Segment | None = None
-        self._day, self._opened_ns, self._key_ns = "", 0, 0
+        self._day, self._opened_ns, self._key_ns, self._last_ns = "", 0, 0, 0
+        self._event_ns = 0  # the exchange's time of the book
         self.status = LaneStatus(self._header.instrument)
         self.segments = self.written = 0
 
     def add(self, packed: bytes) -> None:
-        """Take a record: the day that it belongs to, and whether a new segment begins, are settled here."""
+        """Take a record: the day that it belongs to, and whether a new segment begins, are settled here.
+
+        Marks open no segment: of a market that never came there is no file.
+        """
         record = unpack_record(packed)
-        self._turn(record.ts)
-        if isinstance(record, Mark) and record.kind == "start":
-            packed = pack_record(self._started(record))
-        self._keep(packed)
+        if isinstance(record, Mark):
+            if self._segment is None:
+                self._early.append(record)
+                return
+        else:
+            self._turn(record.ts)
+            while self._early:
+                mark = self._early.popleft()
+                self._put(self._started(mark) if mark.kind == "start" else mark)
+        self._put(record, packed)
+
+    def _put(self, record: Record, packed: bytes = b"") -> None:
+        self._keep(packed or pack_record(record))
         self._count(record)
-        self.status.last_ns = record.ts
+        self._last_ns = record.ts
 
     def flush(self) -> None:
         """Write what waits as one frame; raises `OSError` where the disk does not take it, and keeps it."""
@@ -126,6 +142,12 @@ class _Lane:
         self.written += self._segment.append(self._waiting)
         self._waiting, self.bytes_waiting = [], 0
         self._segment.sync()
+        self.status.kept_ns = self._last_ns
+
+    def give_up(self) -> None:
+        """What waits is lost."""
+        self.status.lost += len(self._waiting)
+        self._waiting, self.bytes_waiting = [], 0
 
     def look(self, now_ns: int) -> None:
         """By time: end the segment of a day that is over."""
@@ -161,7 +183,7 @@ class _Lane:
     def _write_key(self, ts: int) -> None:
         self._key_ns = ts
         if self._book is not None:
-            self._keep(pack_record(Key(ts, 0, _levels(self._book))))
+            self._keep(pack_record(Key(ts, ts - self._event_ns, _levels(self._book))))
 
     def _started(self, mark: Mark) -> Mark:
         """A session that follows another one of the day says so."""
@@ -175,9 +197,10 @@ class _Lane:
         self._waiting.append(packed)
         self.bytes_waiting += len(packed)
 
-    def _count(self, record: Change | Print | Key | Mark) -> None:
+    def _count(self, record: Record) -> None:
         if isinstance(record, Change):
             self.status.updates += 1
+            self._event_ns = record.ts - record.age
             if record.whole:
                 self.status.books_anew += 1
                 self._book = ({}, {})
@@ -301,6 +324,7 @@ class Writer:
                 except OSError as error:
                     self._failed(error)
                     if self._status.failure:
+                        lane.give_up()
                         break
                     time.sleep(_RETRY_S)
         self._tell()

@@ -128,7 +128,7 @@ class _Stream:
         self._settle_break()
         if self._gap_count:
             more = f"; and {self._gap_count - _NAMED} more" if self._gap_count > _NAMED else ""
-            times = "once" if self._gap_count == 1 else f"{self._gap_count:,} times"
+            times = {1: "once", 2: "twice"}.get(self._gap_count, f"{self._gap_count:,} times")
             note(
                 name, "interrupted",
                 f"the recording was interrupted {times}, {self._gap_ns / 1e9:,.1f} s in all, and what happened "
