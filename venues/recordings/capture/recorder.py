@@ -84,6 +84,11 @@ class Recorder:
     def writer_pid(self) -> int:
         return self._writer.pid
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for the writer."""
+        return bool(self._waiting or self._fresh)
+
     def book(self, lane: int, deltas: OrderBookDeltas) -> bool:
         """Record an update; return whether it gives the whole book."""
         decoder, ts = self._decoders[lane], deltas.ts_init
@@ -136,18 +141,16 @@ class Recorder:
             self._listen()
             self._end()
             return
-        self._listen()
+        if self._listen():
+            self._end()
 
     def close(self, wait_s: float = 60.0) -> None:
         """Hand over all there is, and wait for the writer to end its files."""
-        now = time.time_ns()
-        for lane in range(len(self._decoders)):
-            self.mark(lane, "end", now)
         until = time.monotonic() + wait_s
-        self.pump()
-        while self._waiting and not self.failure and time.monotonic() < until:
-            self.pump()
-            time.sleep(0.01)
+        self._drain(until)
+        for lane in range(len(self._decoders)):
+            self.mark(lane, "end", time.time_ns())
+        self._drain(until)
         assert self._writer.stdin is not None and self._writer.stdout is not None
         with suppress(OSError):
             self._writer.stdin.close()
@@ -186,14 +189,24 @@ class Recorder:
             self._size += len(self._fresh)
             self._fresh.clear()
 
-    def _listen(self) -> None:
-        with suppress(OSError, ValueError):
+    def _drain(self, until: float) -> None:
+        self.pump()
+        while self._waiting and not self.failure and time.monotonic() < until:
+            time.sleep(0.01)
+            self.pump()
+
+    def _listen(self) -> bool:
+        """Hear how the writer stands; return whether it is gone."""
+        has_ended = False
+        with suppress(OSError):
             while chunk := os.read(self._answers, _PIPE):
                 self._told += chunk
+            has_ended = True
         *lines, rest = self._told.split(b"\n")
         if lines:
             self._told = bytearray(rest)
             self.status = msgspec.json.decode(lines[-1], type=Status)
+        return has_ended
 
     def _end(self) -> None:
         """The writer is gone."""

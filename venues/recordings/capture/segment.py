@@ -86,13 +86,13 @@ def segments(folder: Path) -> dict[tuple[str, str], list[Path]]:
 
 
 def last_of(home: Path) -> tuple[int, bool] | None:
-    """The last arrival in a day's folder, and whether that recorder said its end; None where nothing can be read."""
+    """When the market was last heard of in a day's folder, and whether that recorder said its end; None where nothing can be read."""
     for path in sorted(home.glob(f"*{SUFFIX}"), reverse=True):
         last, ended = 0, False
         try:
             for part in read_segment(path):
                 if not isinstance(part, Damage) and part:
-                    last = max(last, part[-1].ts)
+                    last = max([last, *(record.ts for record in part if not isinstance(record, Mark))])
                     ended = isinstance(part[-1], Mark) and part[-1].kind == "end"
         except DataError:
             continue

@@ -33,6 +33,7 @@ _READ = 1 << 20
 _BATCH = 1 << 18
 _STATUS_S = 1.0
 _RETRY_S = 1.0
+_IDLE_S = 60.0
 _MB = 1_000_000
 _EARLY = 100  # marks kept before a segment is open
 
@@ -109,6 +110,7 @@ class _Lane:
         self._early: deque[Mark] = deque(maxlen=_EARLY)
         self._segment: Segment | None = None
         self._day, self._opened_ns, self._key_ns, self._last_ns = "", 0, 0, 0
+        self._touched = time.monotonic()
         self._event_ns = 0  # the exchange's time of the book
         self.status = LaneStatus(self._header.instrument)
         self.segments = self.written = 0
@@ -133,7 +135,7 @@ class _Lane:
     def _put(self, record: Record, packed: bytes = b"") -> None:
         self._keep(packed or pack_record(record))
         self._count(record)
-        self._last_ns = record.ts
+        self._last_ns, self._touched = record.ts, time.monotonic()
 
     def flush(self) -> None:
         """Write what waits as one frame; raises `OSError` where the disk does not take it, and keeps it."""
@@ -150,8 +152,9 @@ class _Lane:
         self._waiting, self.bytes_waiting = [], 0
 
     def look(self, now_ns: int) -> None:
-        """By time: end the segment of a day that is over."""
-        if self._segment is not None and self._date(now_ns) > self._day:
+        """By time: end the segment of a day that is over, where the market does not do it by going on."""
+        is_idle = time.monotonic() - self._touched > _IDLE_S
+        if self._segment is not None and is_idle and self._date(now_ns) > self._day:
             self.close()
 
     def close(self) -> None:

@@ -210,7 +210,7 @@ class _Stream:
         self._gap_count += 1
         self._gap_ns += max(until - since, 0)
         if len(self._gaps) < _NAMED:
-            self._gaps.append(f"{_iso(since)} for {(until - since) / 1e9:.1f} s ({why})")
+            self._gaps.append(f"{_iso(since)} for {max(until - since, 0) / 1e9:.1f} s ({why})")
 
     def _mark(self, mark: Mark) -> None:
         if mark.kind == "start":
