@@ -12,7 +12,8 @@ import msgspec
 from engine.compare.own_lots import OwnLots
 from engine.compare.records import Record, Span
 from engine.config import Config
-from engine.recordings.catalog import contract_table, open_catalog
+from engine.recordings.captured import RECORDING, recorded_catalog
+from engine.recordings.catalog import open_catalog
 from market.errors import ConfigError, DataError
 from market.events import BookUpdate, Trade
 from market.level_book import LevelBook
@@ -102,7 +103,7 @@ def find_market(record: Record, span: Span, catalogs: list[Config], scratch: Pat
         return _cut(Market(*ours, ours[0], list(book_times(*ours)), True, None, []), span)
     raise ConfigError(
         f"nobody recorded {instrument} from {_clock(span.start_ns)} to {_clock(span.end_ns)} UTC: neither the trader "
-        f"({record.folder / 'recording'}) nor {_named(catalogs)}; trade with live.record: true, or run "
+        f"({record.folder / RECORDING}) nor {_named(catalogs)}; trade with live.record: true, or run "
         "`cmm capture` beside it"
     )
 
@@ -114,9 +115,9 @@ def book_times(catalog: Catalog, day: Day) -> Iterator[tuple[int, int]]:
 
 def _own(record: Record, span: Span, config: Config, scratch: Path) -> tuple[Catalog, Day] | None:
     """What the trader recorded itself."""
-    if not (record.folder / "recording").is_dir():
+    if not (record.folder / RECORDING).is_dir():
         return None
-    catalog = Catalog(record.folder / "recording" / "catalog", contract_table(config))
+    catalog = recorded_catalog(record.folder, config)
     return _stretch(catalog, span, _lots_of(record, span), scratch / "own")
 
 

@@ -14,6 +14,7 @@ from engine.live.deployment.deployment import Deployment, ModelReference
 from engine.live.deployment.model_manager import ModelManager
 from engine.live.records.journal import Header, Journal, JournalKeeper, header_of
 from engine.live.records.order_log import OrderLog
+from engine.live.records.recording import TraderRecording
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.data_alarm import DataAlarm
@@ -85,12 +86,18 @@ class Trader(Observer):
         self.journals.change(journal)
         self.telemetry: Telemetry | None = None
         self.models: ModelManager | None = None
+        self.recording: TraderRecording | None = None
         observers = Observers([self, self.journals])
         self.order_log: OrderLog | None = None
         if journal is not None:
             path = state.path / "orders" / journal.path.name
             self.order_log = OrderLog(path, self._header(predictor, plan.run.artifact), time.time_ns)
             observers.add(self.order_log)
+        if config.live.record:
+            self.recording = TraderRecording(
+                config.capture, state.path, contract, plan.depth, "live", self.alarms.raise_
+            )
+            observers.add(self.recording)
         if config.monitor.enabled:
             about = about_of(config, contract, predictor, "live", plan.run.quoter, plan.run.artifact, state.path)
             self.telemetry = Telemetry(config, about, contract, predictor)
@@ -110,6 +117,8 @@ class Trader(Observer):
             observers.add(self.models)
         if self.telemetry is not None:
             self.telemetry.bind(self.maker, self.models)
+        if self.recording is not None:
+            self.recording.bind(self.maker.shown)
         if self._day is not None:
             self.maker.money.peak = self._day.peak
         else:
@@ -148,6 +157,8 @@ class Trader(Observer):
             self._check_artifact()
         if self.models is not None:
             self.models.by_timer()
+        if self.recording is not None:
+            self.recording.by_timer()
         self.beat()
         if self.telemetry is not None:
             self.telemetry.publish(self.phase)

@@ -1,0 +1,119 @@
+"""Segments into the catalog: each day when it is over, by a process of its own, and what is left at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from engine.config import Config
+from engine.progress import Progress
+from engine.recordings.importing import Imports, import_files
+from market.files import read_json, write_json
+from venues.recordings.capture.segment import segments
+
+_DONE = "imported.json"
+_TRIES = 5
+
+
+class DayImports:
+    """Knows which segments the catalog has, and brings the others there.
+
+    A day's folder says which of its segments were imported (`imported.json`: bytes by name).
+
+    Parameters
+    ----------
+    config : Config
+    folder : Path
+        Of the segments.
+    say : callable
+        Told of days that were imported, or could not be.
+
+    """
+
+    def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+        self._config, self._folder, self._say = config, folder, say
+        self._running: tuple[subprocess.Popen[bytes], list[Path], IO[bytes]] | None = None
+        self._failed: dict[Path, int] = {}
+
+    def look(self, being_written: set[Path]) -> None:
+        """See what became of the import that runs, and begin another one where a day waits.
+
+        `being_written` are the segments that grow: their days are not over.
+        """
+        if self._running is not None:
+            if self._running[0].poll() is None:
+                return
+            self._ended()
+        busy = {path.parent for path in being_written}
+        waiting = self._waiting()
+        for home, files in waiting.items():
+            if home not in busy and self._failed.get(home, 0) < _TRIES:
+                self._begin(files)
+                return
+
+    def finish(self, progress: Progress) -> Imports | None:
+        """Import all that waits; None where nothing does."""
+        if self._running is not None:
+            self._running[0].wait()
+            self._ended()
+        waiting = self._waiting()
+        if not waiting:
+            return None
+        done = import_files(self._config, [path for files in waiting.values() for path in files], progress=progress)
+        if done.failure is None:
+            for home, files in waiting.items():
+                _note(home, files)
+        return done
+
+    def stop(self) -> None:
+        """End the import that runs; the catalog does not know of it."""
+        if self._running is not None:
+            self._running[0].terminate()
+            self._running[0].wait()
+            self._running[2].close()
+            self._running = None
+
+    def _waiting(self) -> dict[Path, list[Path]]:
+        """Segments that were not imported, by the folder of their day."""
+        found = {}
+        for files in segments(self._folder).values():
+            home = files[0].parent
+            known = read_json(home / _DONE, dict[str, int]) or {}
+            new = [path for path in files if known.get(path.name) != path.stat().st_size]
+            if new:
+                found[home] = new
+        return found
+
+    def _begin(self, files: list[Path]) -> None:
+        settings = self._folder / "config.json"
+        write_json(settings, self._config)
+        errors = tempfile.TemporaryFile()
+        command = [sys.executable, "-m", "engine.cli", "import", "--config", str(settings), *map(str, files)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        )
+        self._running = (process, files, errors)
+
+    def _ended(self) -> None:
+        assert self._running is not None
+        (process, files, errors), self._running = self._running, None
+        home = files[0].parent
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().rpartition("\n")[2].removeprefix("error: ")
+        errors.close()
+        if process.returncode == 0:
+            _note(home, files)
+            self._say(f"{home.parent.name} {home.name}: {len(files)} segments are in the catalog")
+            return
+        self._failed[home] = self._failed.get(home, 0) + 1
+        if self._failed[home] == _TRIES:
+            self._say(f"{home}: could not be imported ({said}); it is kept, import it with `cmm import {home}/*`")
+
+
+def _note(home: Path, files: list[Path]) -> None:
+    known = read_json(home / _DONE, dict[str, int]) or {}
+    write_json(home / _DONE, known | {path.name: path.stat().st_size for path in files})
