@@ -110,14 +110,14 @@ class Chain:
         ours = self._covered(span.fills)
         is_replay = record.mode == "replay"
         found = timing.arrivals(log, market.least_lag_ns if record.mode == "live" else 0)
-        closed: tuple[tuple[int, int], ...] = () if is_replay else ((span.end_ns, _FOREVER),)
+        start, end = market.span
+        closed: tuple[tuple[int, int], ...] = () if is_replay else ((end, _FOREVER),)
         plan = Plan(self._assumed, header.quoter, artifact, header.intensity, self._queue(self._assumed), closed)
         assumed = self._trade(plan)
         stages: list[Stage] = []
 
         plan = self._with(plan, self._latency(found))
         stages.append(self._stage("latency", "commands take as long as they took", plan))
-        start, end = (self._day.start_ns, self._day.end_ns) if is_replay else (span.start_ns, span.end_ns)
         away = timing.away(log, start, end, is_wide=self._run.guard.model.fallback == "wide")
         late = self._late()
         plan = self._seen(plan, late, away, closed)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from engine.compare.own_lots import OwnLots
 from engine.compare.records import Record, Span
+from engine.compare.timing import PROMPT_NS
 from engine.config import Config
 from engine.recordings.captured import RECORDING, recorded_catalog
 from engine.recordings.catalog import open_catalog
@@ -23,6 +25,7 @@ from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events
 from venues.recordings.moments import moments
 
+_EDGE_NS = 60 * 10**9
 _COVERED = 0.9
 """Share of a run that a recording must tell of to be preferred to what the trader saw itself."""
 
@@ -36,6 +39,8 @@ class Market(msgspec.Struct, frozen=True):
     day : Day
     base : Catalog
         Where it was found: queue models that were fitted lie there.
+    span : tuple[int, int]
+        The time in which the run traded it, ns.
     seen : list[tuple[int, int]]
         (arrival, exchange time) of each update as the trader saw it, where that is known.
     is_own : bool
@@ -49,6 +54,7 @@ class Market(msgspec.Struct, frozen=True):
     catalog: Catalog
     day: Day
     base: Catalog
+    span: tuple[int, int]
     seen: list[tuple[int, int]]
     is_own: bool
     own: tuple[Catalog, Day] | None
@@ -88,19 +94,27 @@ def find_market(record: Record, span: Span, catalogs: list[Config], scratch: Pat
             catalog = open_catalog(config)
             day = catalog.days(instrument).get(span.date)
             if day is not None:
-                return Market(catalog, day, catalog, [], False, None, [])
+                return Market(catalog, day, catalog, (day.start_ns, day.end_ns), [], False, None, [])
         raise ConfigError(
             f"{instrument} {span.date}, which {record.folder} replayed, is not in {_named(catalogs)}; "
             "name the catalog with --set data.path=…, or import the recording again"
         )
     ours = _own(record, span, catalogs[0], scratch)
+    if ours is not None:  # what the trader did before its first data and after its last was no trading
+        start, end = max(span.start_ns, ours.day.start_ns), min(span.end_ns, ours.day.end_ns)
+        near = [abs(at - edge) < _EDGE_NS for at, edge in ((start, span.start_ns), (end, span.end_ns))]
+        span = msgspec.structs.replace(
+            span, start_ns=start if near[0] else span.start_ns, end_ns=end if near[1] else span.end_ns
+        )
     theirs = _others(record, span, catalogs, scratch)
     if theirs is not None and (ours is None or _share(theirs[1], span) >= _COVERED):
         base, day, catalog = theirs[0], *theirs[1:]
-        seen = list(book_times(*ours)) if ours is not None else []
-        return _cut(Market(catalog, day, base, seen, False, ours, []), span)
+        own = (ours.catalog, ours.day) if ours is not None else None
+        seen = ours.seen if ours is not None else []
+        return _cut(Market(catalog, day, base, (span.start_ns, span.end_ns), seen, False, own, []), span)
     if ours is not None:
-        return _cut(Market(*ours, ours[0], list(book_times(*ours)), True, None, []), span)
+        market = Market(ours.catalog, ours.day, ours.catalog, (span.start_ns, span.end_ns), ours.seen, True, None, [])
+        return _cut(market, span)
     raise ConfigError(
         f"nobody recorded {instrument} from {_clock(span.start_ns)} to {_clock(span.end_ns)} UTC: neither the trader "
         f"({record.folder / RECORDING}) nor {_named(catalogs)}; trade with live.record: true, or run "
@@ -113,12 +127,39 @@ def book_times(catalog: Catalog, day: Day) -> Iterator[tuple[int, int]]:
     return ((moment.ts, moment.ts_event) for moment in moments(catalog, day) if moment.trade is None)
 
 
-def _own(record: Record, span: Span, config: Config, scratch: Path) -> tuple[Catalog, Day] | None:
-    """What the trader recorded itself."""
+class _Own(NamedTuple):
+    """What the trader recorded itself: a day that was cut out, and (arrival, exchange time) of its updates."""
+
+    catalog: Catalog
+    day: Day
+    seen: list[tuple[int, int]]
+
+
+def _own(record: Record, span: Span, config: Config, scratch: Path) -> _Own | None:
+    """What the trader recorded itself. A real exchange did not wait for data that came late: as its market they come
+    as promptly as the others did. A paper exchange did."""
     if not (record.folder / RECORDING).is_dir():
         return None
     catalog = recorded_catalog(record.folder, config)
-    return _stretch(catalog, span, _lots_of(record, span), scratch / "own")
+    days = catalog.days(span.header.instrument).values()
+    seen = [
+        (ts, event) for day in days if _touches(day, span) for ts, event in book_times(catalog, day)
+        if span.start_ns <= ts <= span.end_ns
+    ]  # fmt: skip
+    if not seen:
+        return None
+    least = min(ts - event for ts, event in seen) if record.mode == "live" else None
+    found = _stretch(catalog, span, _lots_of(record, span), scratch / "own", least)
+    return _Own(*found, seen) if found is not None else None
+
+
+def _promptly(events: Iterable[BookUpdate | Trade], least_lag_ns: int) -> Iterator[BookUpdate | Trade]:
+    """Events that came late, as if they had come as soon as the promptest."""
+    last = 0
+    for event in events:
+        prompt = event.ts_event + least_lag_ns
+        last = max(last, event.ts_recv if event.ts_recv - prompt <= PROMPT_NS else prompt)
+        yield msgspec.structs.replace(event, ts_recv=last)
 
 
 def _lots_of(record: Record, span: Span) -> OwnLots | None:
@@ -137,20 +178,26 @@ def _others(record: Record, span: Span, catalogs: list[Config], scratch: Path) -
     return best
 
 
-def _stretch(catalog: Catalog, span: Span, own: OwnLots | None, folder: Path) -> tuple[Catalog, Day] | None:
+def _stretch(
+    catalog: Catalog, span: Span, own: OwnLots | None, folder: Path, least_lag_ns: int | None = None
+) -> tuple[Catalog, Day] | None:
     """The part of a catalog that a run traded, as a day of a catalog of its own; it begins with the whole book.
 
     The public sees our orders among those of others. Where they stand in the recording they are taken out (`own`): the
-    backtest places its own.
+    backtest places its own. With `least_lag_ns` what came late comes promptly.
     """
     instrument = span.header.instrument
-    days = [d for d in catalog.days(instrument).values() if d.start_ns <= span.end_ns and d.end_ns >= span.start_ns]
+    days = [day for day in catalog.days(instrument).values() if _touches(day, span)]
     if not days:
         return None
     cut = Catalog(folder, catalog.contracts)
-    events = (event for day in days for event in _inside(catalog, day, days[0].date, span))
+    events: Iterable[BookUpdate | Trade] = (
+        event for day in days for event in _inside(catalog, day, days[0].date, span)
+    )
     if own is not None:
         events = (own.take_out(event) for event in events)
+    if least_lag_ns is not None:
+        events = _promptly(events, least_lag_ns)
     try:
         done = import_events(cut, events, instrument, days[0].format, [], Counter(), lambda *_: None)
     except DataError:
@@ -191,6 +238,10 @@ def _cut(market: Market, span: Span) -> Market:
             "what the trader saw was not recorded (live.record): data that came late or not at all do not show apart"
         )
     return msgspec.structs.replace(market, notes=[*notes, *market.day.notes])
+
+
+def _touches(day: Day, span: Span) -> bool:
+    return day.start_ns <= span.end_ns and day.end_ns >= span.start_ns
 
 
 def _share(day: Day, span: Span) -> float:
