@@ -32,7 +32,9 @@ def places(brief: tuple[Catalog, Day], tmp_path_factory: pytest.TempPathFactory)
 
 def traded(places: list[str], *settings: str) -> Path:
     """The folder of a replay with a cheap quoter."""
-    options = [word for one in ("strategy.quoter=foic", "strategy.offset.offset_ticks=1", *settings) for word in ("--set", one)]
+    options = [
+        word for one in ("strategy.quoter=foic", "strategy.offset.offset_ticks=1", *settings) for word in ("--set", one)
+    ]
     code, out, err = command("paper", "--replay", "QR.SIM", "--speed", "0", "--json", *places, *options)
     assert code == 0, err
     return Path(json.loads(out)["run"])
@@ -140,7 +142,7 @@ def test_what_is_no_run_is_refused(plain: Path, places: list[str], tmp_path: Pat
     assert "neither a run folder" in refused(str(tmp_path / "empty"), *places)
     assert "no journal" in refused(str(tmp_path / "notes.txt"), *places)
     assert "its fills are kept beside it" in refused(str(tmp_path / "alone.jsonl"), *places)
-    (done,) = [path for path in plain.parent.glob("*-compare-*")][:1]
+    done = min(plain.parent.glob("*-compare-*"))
     assert "a run of `cmm compare`" in refused(str(done), *places)
 
 

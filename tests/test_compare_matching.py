@@ -55,7 +55,9 @@ def test_a_run_matches_itself(fills: list[Fill]) -> None:
 
 
 @given(_FILLS, _FILLS, st.integers(0, 20 * S))
-def test_seen_from_the_other_side_the_same_fills_are_alone(ours: list[Fill], theirs: list[Fill], within_ns: int) -> None:
+def test_seen_from_the_other_side_the_same_fills_are_alone(
+    ours: list[Fill], theirs: list[Fill], within_ns: int
+) -> None:
     here, there = match(ours, theirs, within_ns), match(theirs, ours, within_ns)
     assert sum(p.theirs is None for p in here) - sum(p.ours is None for p in here) == len(ours) - len(theirs)
     assert sum(p.theirs is None for p in there) - sum(p.ours is None for p in there) == len(theirs) - len(ours)

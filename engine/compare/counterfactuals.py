@@ -16,7 +16,7 @@ from engine.backtest.episode import Episode
 from engine.backtest.run_recorder import Fill
 from engine.calibration import calibrate as calibration
 from engine.compare import timing
-from engine.compare.matching import match
+from engine.compare.matching import is_near, match
 from engine.compare.own_orders import charge, trade_again
 from engine.compare.recording import Market
 from engine.compare.records import Record, Span
@@ -26,11 +26,13 @@ from engine.config import Config
 from engine.plan import Plan, plan_day
 from engine.progress import SILENT, Progress
 from venues.recordings.catalog import Catalog
+from venues.recordings.moments import moments
 from venues.simulation.latency import DelayConfig, LatencyConfig
 from venues.simulation.queues import QueueConfig
 
 _FOREVER = 2**62
 _NONE = DelayConfig()
+_PRINT_NS = 2 * 10**9  # the public hears of a trade at most so long before or after we do
 _HEARD_NS = 10**9  # a fill may be heard after the last of the market
 
 
@@ -153,18 +155,33 @@ class Chain:
             for fill in ours
         ]
         pairs = match(priced, again, self._within)
-        first = next((pair.ts_ns for pair in pairs if pair.fate not in ("same", "other_time")), None)
+        unseen = self._unseen([pair.ours for pair in pairs if pair.ours is not None and pair.theirs is None])
+        first = next((pair for pair in pairs if pair.fate not in ("same", "other_time")), None)
         last = stages[-1].fills
         if first is None:
             stages.append(Stage("unexplained", "the run's orders instead of the backtest's", again))
         else:
-            mixed = [f for f in again if f.ts_ns < first] + [f for f in last if f.ts_ns >= first]
-            stages.append(Stage("unexplained", "other orders, before the queue first told", mixed))
-            stages.append(Stage("queue", "other orders, after the queue had given other fills", again))
+            why: Cause = "data" if first.ours in unseen else "queue"
+            mixed = [f for f in again if f.ts_ns < first.ts_ns] + [f for f in last if f.ts_ns >= first.ts_ns]
+            stages.append(Stage("unexplained", "other orders, before the first other fill of an order", mixed))
+            stages.append(Stage(why, "other orders, which followed from that other fill", again))
+        if unseen:
+            both = sorted([*again, *unseen])
+            stages.append(Stage("data", "fills in trades that the recording never saw", both))
         stages.append(Stage("queue", "the same orders in the real queue", priced))
         stages.append(Stage("fees", "what the exchange charged for these fills", ours))
         assert self._last is not None
         return Explained(assumed, stages, ours, found, late, away, self._last[2].counts, self._notes)
+
+    def _unseen(self, fills: Sequence[Fill]) -> list[Fill]:
+        """Fills at a real exchange in trades that the recording does not tell of."""
+        if self._record.mode != "live" or not fills:
+            return []
+        trades: dict[int, list[int]] = {}
+        for moment in moments(self._catalog, self._day):
+            if moment.trade is not None:
+                trades.setdefault(moment.trade.price, []).append(moment.ts)
+        return [fill for fill in fills if not is_near(trades.get(fill.price_ticks, ()), fill.ts_ns, _PRINT_NS)]
 
     # ── one change each ───────────────────────────────────────────────────────────────────────
 

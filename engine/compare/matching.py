@@ -66,3 +66,9 @@ def match(ours: Sequence[Fill], theirs: Sequence[Fill], within_ns: int) -> list[
     pairs = [Pair(fill, theirs[with_ours[i]] if i in with_ours else None) for i, fill in enumerate(ours)]
     pairs += [Pair(None, fill) for j, fill in enumerate(theirs) if j not in with_theirs]
     return sorted(pairs, key=lambda pair: (pair.ts_ns, pair.ours is None))
+
+
+def is_near(times: Sequence[int], ts_ns: int, within_ns: int) -> bool:
+    """Whether one of some rising times is at most so far from another."""
+    first = bisect_left(times, ts_ns - within_ns)
+    return first < len(times) and times[first] <= ts_ns + within_ns

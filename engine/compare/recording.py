@@ -202,7 +202,8 @@ def _stretch(
         done = import_events(cut, events, instrument, days[0].format, [], Counter(), lambda *_: None)
     except DataError:
         return None  # nothing of the span is in it
-    return cut, done.days[0]
+    notes = list(dict.fromkeys(note for day in days for note in day.notes))
+    return cut, msgspec.structs.replace(done.days[0], notes=notes)
 
 
 def _inside(catalog: Catalog, day: Day, date: dt.date, span: Span) -> Iterator[BookUpdate | Trade]:
