@@ -11,6 +11,7 @@ from engine.compare.matching import Fate
 from engine.compare.split import CAUSES
 from engine.config import Config
 from engine.reports import page
+from engine.reports.numbers import number
 from engine.reports.page import Table
 
 _LISTED = 300
@@ -57,8 +58,8 @@ def write_page(path: Path, done: Comparison, assumed: Config) -> None:
         ],
         waterfall=_waterfall(done),
         split=Table(
-            ["cause", done.currency, "fills touched", "which is"],
-            [[LABELS[c], done.split[c], done.changed[c], _CAUSES[c]] for c in CAUSES],
+            ["cause", done.currency, "fills touched"],
+            [[f"{LABELS[c]}: {_CAUSES[c]}", done.split[c], done.changed[c]] for c in CAUSES],
         ),
         fills=Table(["", *_COUNTED.values()], [["fills", *(done.fills[name] for name in _COUNTED)]]),
         by_fills=Table(
@@ -92,7 +93,8 @@ def _waterfall(done: Comparison) -> go.Figure:
         measure=["absolute", *("relative" for _ in causes), "total"],
         increasing={"marker": {"color": page.BUY}}, decreasing={"marker": {"color": page.SELL}},
         totals={"marker": {"color": page.COLOURS[0]}}, connector={"line": {"color": page.GREY, "width": 1}},
-        texttemplate="%{delta:,.2f}", showlegend=False,
+        text=[number(value) for value in (done.pnl.backtest, *done.split.values(), done.pnl.run)],
+        textposition="outside", cliponaxis=False, showlegend=False,
     )  # fmt: skip
     figure.update_layout(hovermode="closest")
     return figure
@@ -138,20 +140,9 @@ def _utc(times: list[int]) -> object:
 
 
 def _steps(day: DayShown) -> Table:
-    rows = [[LABELS[s.cause], s.what, s.share, s.pnl, s.gained, s.lost, s.moved, s.repriced] for s in day.steps]
-    return Table(
-        [
-            "cause",
-            "what changed",
-            "share",
-            "PnL after it",
-            "fills more",
-            "fills less",
-            "other time or lots",
-            "other fees",
-        ],
-        rows,
-    )
+    rows = [[f"{LABELS[s.cause]}: {s.what}", s.share, s.pnl, s.gained, s.lost, s.moved, s.repriced] for s in day.steps]
+    header = ["one after the other", "share", "PnL after it", "fills more", "less", "other time or lots", "other fees"]
+    return Table(header, rows)
 
 
 def _measures(day: DayShown) -> Table:
@@ -185,7 +176,7 @@ def _list(done: Comparison) -> Table:
         ["what", "side", "price", "run, UTC", "backtest, UTC", "lots", "backtest's lots", f"worth, {done.currency}"],
         [
             [
-                _FATES[f.fate][0], f.side, f"{f.price:g}", _clock(f.ours_ts), _clock(f.theirs_ts), f.ours_lots,
+                _FATES[f.fate][0], f.side, f"{f.price:.12g}", _clock(f.ours_ts), _clock(f.theirs_ts), f.ours_lots,
                 f.theirs_lots, f.worth,
             ]
             for f in rows
