@@ -159,8 +159,12 @@ def test_a_damaged_run_is_refused_or_read_as_far_as_it_goes(plain: Path, places:
     assert "is no header" in refused(damage(plain, tmp_path, "b", lambda d: log(d).write_bytes(b"\x00" * 99)), *places)
     assert "kept no order log" in refused(damage(plain, tmp_path, "c", lambda d: log(d).unlink()), *places)
     assert "damaged" in refused(damage(plain, tmp_path, "d", lambda d: (d / "run.json").write_text("{")), *places)
-    assert "summary.json" in refused(damage(plain, tmp_path, "e", lambda d: (d / "summary.json").unlink()), *places)
-    assert "fills.csv" in refused(damage(plain, tmp_path, "f", lambda d: (d / "fills.csv").unlink()), *places)
+    assert "summary.json" in refused(
+        damage(plain, tmp_path, "e", lambda d: (d / "summary.json").write_text("{")), *places
+    )
+    cut = compared(Path(damage(plain, tmp_path, "f", lambda d: (d / "fills.csv").unlink())), places)
+    assert any("stopped before its end" in note for note in cut["notes"])
+    assert cut["causes"] == []
 
     def tear(folder: Path) -> None:
         whole = log(folder).read_bytes()

@@ -132,8 +132,8 @@ class Chain:
         stages.append(
             self._stage("guards_and_limits", "the run's limits and guard; no quotes while it quoted none", plan)
         )
-        if record.queue is not None:
-            plan = msgspec.structs.replace(plan, queue=record.queue)
+        if record.mode != "live":
+            plan = msgspec.structs.replace(plan, queue=self._queue(self._run))
             stages.append(self._stage("queue", "the paper exchange's queue model", plan))
         return self._finish(plan, assumed, stages, ours, found, late, away)
 

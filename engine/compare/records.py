@@ -133,22 +133,25 @@ def _open_run(folder: Path, only: str | None) -> Record:
     found = sorted(folder.glob("orders*.jsonl"))
     if only is not None:  # the journals of later artifacts have a number behind the name of the first
         found = [path for path in found if Path(only).stem.startswith(path.stem)]
-    summary = _json(folder / "summary.json")
-    queue = summary.get("queue")
+    has_ended = (folder / "summary.json").exists() and (folder / "fills.csv").exists()
+    queue = _json(folder / "summary.json").get("queue") if has_ended else None
     if not found:
         raise ConfigError(
             f"{folder}: this run kept no order log (paper.journal was off, or it is of an earlier version); "
             "trade again with paper.journal: true"
         )
-    fills = _fills_by_date(folder / "fills.csv")
+    fills = _fills_by_date(folder / "fills.csv") if has_ended else None
     spans = [_paper_span(path, mode, fills) for path in found]
     return Record(folder, mode, spans, msgspec.convert(queue, QueueConfig) if queue is not None else None)
 
 
-def _paper_span(path: Path, mode: Mode, fills: dict[str, int]) -> Span:
+def _paper_span(path: Path, mode: Mode, fills: dict[str, int] | None) -> Span:
     header, log = _read_log(path)
     date = dt.date.fromisoformat(path.stem.removeprefix("orders-")) if mode == "replay" else None
     notes = [] if log.has_ended else [f"{path.name}: its end is missing; compared as far as it goes"]
+    if fills is None:
+        notes.append("the run kept no results: it was stopped before its end")
+        fills = {str(date): len(log.filled)}
     expected = fills.get(str(date), 0) if date is not None else sum(fills.values())
     if expected != len(log.filled):
         notes.append(
