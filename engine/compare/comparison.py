@@ -16,6 +16,7 @@ from engine.compare.split import CAUSES, ByFill, Cause, Step, Valuation, by_caus
 from engine.reports.numbers import number
 from market.contracts import Contract
 from market.events import BID
+from strategies.values import Kind
 from venues.simulation.latency import LatencyConfig
 
 _COUNTS = 0.05
@@ -65,7 +66,7 @@ class FillShown(msgspec.Struct, frozen=True):
 
 
 class LatencyShown(msgspec.Struct, frozen=True):
-    """From a book update until a command has arrived, ms: assumed and, where commands were answered, measured."""
+    """From a book update until a command has arrived, ms: assumed and, of placements that came to rest, measured."""
 
     assumed_ms: str
     measured_ms: dict[str, float]
@@ -221,7 +222,7 @@ def _fill(pair: Pair, contract: Contract, value: Valuation) -> FillShown:
 
 
 def _latency(span: Span, found: Explained, assumed: LatencyConfig) -> LatencyShown:
-    took = [a.took_ns / 1e6 for a in found.arrivals if a.was_taken]
+    took = [a.took_ns / 1e6 for a in found.arrivals if a.was_taken and a.sent.kind == Kind.PLACE]
     refused = sum(not a.was_taken for a in found.arrivals)
     return LatencyShown(latency_text(assumed), _quantiles(took), len(span.log.sent), len(found.arrivals), refused)
 
