@@ -6,13 +6,12 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from engine.compare.own_lots import OwnLots
 from engine.compare.records import Record, Span
-from engine.compare.timing import PROMPT_NS
+from engine.compare.timing import PROMPT_NS, least_lag
 from engine.config import Config
 from engine.recordings.captured import RECORDING, recorded_catalog
 from engine.recordings.catalog import open_catalog
@@ -62,8 +61,8 @@ class Market(msgspec.Struct, frozen=True):
 
     @property
     def least_lag_ns(self) -> int:
-        """Arrival minus exchange time of the promptest update."""
-        return min((ts - event for ts, event in self.seen), default=0)
+        """Arrival minus exchange time of the promptest updates."""
+        return least_lag(self.seen)
 
     def times(self) -> Iterator[tuple[int, int]]:
         """(arrival, exchange time) of its book updates."""
@@ -99,21 +98,20 @@ def find_market(record: Record, span: Span, catalogs: list[Config], scratch: Pat
             f"{instrument} {span.date}, which {record.folder} replayed, is not in {_named(catalogs)}; "
             "name the catalog with --set data.path=…, or import the recording again"
         )
-    ours = _own(record, span, catalogs[0], scratch)
-    if ours is not None:  # what the trader did before its first data and after its last was no trading
-        start, end = max(span.start_ns, ours.day.start_ns), min(span.end_ns, ours.day.end_ns)
-        near = [abs(at - edge) < _EDGE_NS for at, edge in ((start, span.start_ns), (end, span.end_ns))]
+    recorded_by_us, seen = _seen(record, span, catalogs[0])
+    if seen:  # what the trader did before its first data and after its last was no trading
+        start, end = seen[0][0], seen[-1][0]
         span = msgspec.structs.replace(
-            span, start_ns=start if near[0] else span.start_ns, end_ns=end if near[1] else span.end_ns
-        )
+            span, start_ns=start if start - span.start_ns < _EDGE_NS else span.start_ns,
+            end_ns=end if span.end_ns - end < _EDGE_NS else span.end_ns,
+        )  # fmt: skip
+    ours = _own(record, span, recorded_by_us, seen, scratch) if recorded_by_us is not None else None
     theirs = _others(record, span, catalogs, scratch)
     if theirs is not None and (ours is None or _share(theirs[1], span) >= _COVERED):
         base, day, catalog = theirs[0], *theirs[1:]
-        own = (ours.catalog, ours.day) if ours is not None else None
-        seen = ours.seen if ours is not None else []
-        return _cut(Market(catalog, day, base, (span.start_ns, span.end_ns), seen, False, own, []), span)
+        return _cut(Market(catalog, day, base, (span.start_ns, span.end_ns), seen, False, ours, []), span)
     if ours is not None:
-        market = Market(ours.catalog, ours.day, ours.catalog, (span.start_ns, span.end_ns), ours.seen, True, None, [])
+        market = Market(*ours, ours[0], (span.start_ns, span.end_ns), seen, True, None, [])
         return _cut(market, span)
     raise ConfigError(
         f"nobody recorded {instrument} from {_clock(span.start_ns)} to {_clock(span.end_ns)} UTC: neither the trader "
@@ -127,30 +125,26 @@ def book_times(catalog: Catalog, day: Day) -> Iterator[tuple[int, int]]:
     return ((moment.ts, moment.ts_event) for moment in moments(catalog, day) if moment.trade is None)
 
 
-class _Own(NamedTuple):
-    """What the trader recorded itself: a day that was cut out, and (arrival, exchange time) of its updates."""
-
-    catalog: Catalog
-    day: Day
-    seen: list[tuple[int, int]]
-
-
-def _own(record: Record, span: Span, config: Config, scratch: Path) -> _Own | None:
-    """What the trader recorded itself. A real exchange did not wait for data that came late: as its market they come
-    as promptly as the others did. A paper exchange did."""
+def _seen(record: Record, span: Span, config: Config) -> tuple[Catalog | None, list[tuple[int, int]]]:
+    """What the trader recorded itself, if it did, and (arrival, exchange time) of the updates of a span."""
     if not (record.folder / RECORDING).is_dir():
-        return None
+        return None, []
     catalog = recorded_catalog(record.folder, config)
     days = catalog.days(span.header.instrument).values()
     seen = [
         (ts, event) for day in days if _touches(day, span) for ts, event in book_times(catalog, day)
         if span.start_ns <= ts <= span.end_ns
     ]  # fmt: skip
-    if not seen:
-        return None
-    least = min(ts - event for ts, event in seen) if record.mode == "live" else None
-    found = _stretch(catalog, span, _lots_of(record, span), scratch / "own", least)
-    return _Own(*found, seen) if found is not None else None
+    return (catalog if seen else None), seen
+
+
+def _own(
+    record: Record, span: Span, catalog: Catalog, seen: list[tuple[int, int]], scratch: Path
+) -> tuple[Catalog, Day] | None:
+    """The market as the trader saw it. A real exchange did not wait for data that came late: they come as promptly as
+    the others did. A paper exchange did wait."""
+    least = least_lag(seen) if record.mode == "live" else None
+    return _stretch(catalog, span, _lots_of(record, span), scratch / "own", least)
 
 
 def _promptly(events: Iterable[BookUpdate | Trade], least_lag_ns: int) -> Iterator[BookUpdate | Trade]:
