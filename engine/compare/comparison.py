@@ -178,10 +178,10 @@ def total_of(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def causes_of(split: dict[Cause, float], changed: dict[Cause, int]) -> list[Cause]:
-    """The causes that count, by the fills that they touched, then by their share."""
+    """The causes that count, by the fills that they touched, then by their share; what is unexplained comes last."""
     whole = sum(changed.values())
     named = [cause for cause in CAUSES if whole and changed[cause] >= _COUNTS * whole]
-    return sorted(named, key=lambda cause: (-changed[cause], -abs(split[cause])))
+    return sorted(named, key=lambda cause: (cause == "unexplained", -changed[cause], -abs(split[cause])))
 
 
 def headline(
