@@ -55,11 +55,15 @@ class DayImports:
                 self._begin(files)
                 return
 
-    def finish(self, progress: Progress) -> Imports | None:
-        """Import all that waits; None where nothing does."""
+    def wait(self) -> None:
+        """Until the import that runs has ended."""
         if self._running is not None:
             self._running[0].wait()
             self._ended()
+
+    def finish(self, progress: Progress) -> Imports | None:
+        """Import all that waits; None where nothing does."""
+        self.wait()
         waiting = self._waiting()
         if not waiting:
             return None

@@ -86,7 +86,7 @@ def segments(folder: Path) -> dict[tuple[str, str], list[Path]]:
 
 
 def last_of(home: Path) -> tuple[int, bool] | None:
-    """When the market was last heard of in a day's folder, and whether that recorder said its end; None where nothing can be read."""
+    """When the market was last heard of in a day's folder, and whether that recorder said its end; None if never."""
     for path in sorted(home.glob(f"*{SUFFIX}"), reverse=True):
         last, ended = 0, False
         try:
