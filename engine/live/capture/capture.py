@@ -30,6 +30,7 @@ from venues.recordings.importer import Imported
 
 _LOOK_S = 30.0
 _LONGEST_WAIT_S = 60.0
+_RATE_S = 10.0
 _WRITERS = 3
 _MARGIN_S = 1.0
 """A minute that is asked for holds a minute of book: updates do not come on its edges."""
@@ -250,18 +251,19 @@ class _Capture:
         if status is None:
             return "waiting for data"
         self._offset_ms |= {venue: 1e3 * offset.offset_s for venue, offset in self._feed.offsets.items()}
-        updates, trades = (sum(getattr(lane, name) for lane in status.lanes) for name in ("updates", "trades"))
+        lanes = [*status.lanes, *(lane for lanes, _, _ in self._earlier for lane in lanes)]
+        updates, trades, lost = (sum(getattr(lane, name) for lane in lanes) for name in ("updates", "trades", "lost"))
+        total = status.written + sum(written for _, written, _ in self._earlier)
         since, count, written = self._rate
         took = max(now - since, 1e-9)
-        if took > 10.0:
-            self._rate = (now, updates + trades, status.written)
-        lost = sum(lane.lost for lane in status.lanes) + self._recorder.lost
+        if took > _RATE_S:
+            self._rate = (now, updates + trades, total)
         offsets = ", ".join(f"{venue.lower()} {ms:+.1f} ms" for venue, ms in sorted(self._offset_ms.items()))
         parts = [
             f"{updates:,} updates, {trades:,} trades ({(updates + trades - count) / took:,.0f}/s)",
-            f"{status.written / _MB:,.1f} MB ({(status.written - written) / took / 1e3:,.1f} kB/s)",
+            f"{total / _MB:,.1f} MB ({(total - written) / took / 1e3:,.1f} kB/s)",
             f"{status.free / _MB:,.0f} MB free",
-            f"{_gaps(status.lanes)} gaps", f"{self._breaks + self._feed.breaks} breaks",
+            f"{_gaps(lanes, len(self._contracts))} gaps", f"{self._breaks + self._feed.breaks} breaks",
             *([f"{lost:,} LOST"] if lost else []), *([f"clock {offsets}"] if offsets else []),
             *([f"NOT WRITTEN: {status.failing}"] if status.failing else []),
         ]  # fmt: skip
@@ -276,8 +278,7 @@ class _Capture:
             updates, trades = sum(lane.updates for lane in lanes), sum(lane.trades for lane in lanes)
             rate = (updates + trades) / max(seconds, 1e-9)
             lost = sum(lane.lost for lane in lanes)
-            gaps = max(sum(lane.books_anew for lane in lanes) - 1, 0)
-            found.append(CapturedInstrument(contract.id, updates, trades, round(rate, 3), gaps, lost))
+            found.append(CapturedInstrument(contract.id, updates, trades, round(rate, 3), _gaps(lanes, 1), lost))
         written, count = (
             sum(numbers) for numbers in ([w for _, w, _ in self._earlier], [n for *_, n in self._earlier])
         )
@@ -309,5 +310,6 @@ class _Capture:
         return askers
 
 
-def _gaps(lanes: list[LaneStatus]) -> int:
-    return sum(max(lane.books_anew - 1, 0) for lane in lanes)
+def _gaps(lanes: list[LaneStatus], instruments: int) -> int:
+    """Books that were sent anew: all but each instrument's first."""
+    return max(sum(lane.books_anew for lane in lanes) - instruments, 0)
