@@ -130,6 +130,22 @@ def test_a_flipped_bit_costs_its_frame_and_no_other(
     ]
 
 
+@given(
+    place=st.integers(0, len(FILE) - 1), taken=st.integers(0, 40), put=st.binary(max_size=40),
+)  # fmt: skip
+def test_a_file_that_something_was_done_to_is_refused_or_tells_what_was_recorded(
+    place: int, taken: int, put: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "a.cap"
+    path.write_bytes(FILE[:place] + put + FILE[place + taken :])
+    try:
+        events, _ = told(path)
+    except DataError:
+        return
+    recorded = [record.ts for frame in FRAMES for record in frame if not isinstance(record, Mark)]
+    assert {event.ts_recv for event in events} <= set(recorded)
+
+
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_segment_are_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("junk") / "a.cap"
@@ -204,6 +220,14 @@ def test_a_book_sent_anew_without_a_word_is_a_gap_and_one_sent_twice_is_none(tmp
     drops, [note] = findings.take(BTC)
     assert drops == {"book_repeated": 1, "interrupted": 1}
     assert "messages were lost" in note
+
+
+def test_a_silence_that_hid_something_is_a_gap_and_a_quiet_market_is_none(tmp_path: Path) -> None:
+    silent = Mark(T0 + 30 * S, "silent", T0)
+    _, findings = told(write(tmp_path / "a.cap", [whole(T0), silent, whole(T0 + 31 * S)]))
+    assert findings.total() == {"book_repeated": 1}
+    _, findings = told(write(tmp_path / "b.cap", [whole(T0), silent, whole(T0 + 31 * S, BOOK[1:])]))
+    assert "for 31.0 s (the venue fell silent)" in findings.take(BTC)[1][0]
 
 
 def test_a_connection_that_carries_trades_alone_is_named_too(tmp_path: Path) -> None:

@@ -88,7 +88,10 @@ def capture(
     """
     contracts = _choose(config, venues, instruments)
     folder = Path(config.capture.path or Path(config.data.path) / "capture")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}; set capture.path or data.path") from error
     refuse_full_disk(folder, config.capture)
     lock = lock_on(folder / ".lock")
     try:

@@ -13,11 +13,10 @@ from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import ASK, BID, Level
 from strategies.observer import Observer
+from venues.live.adapters_config import BOOK_DEPTHS
 from venues.recordings.capture.recorder import Recorder, header_of, room_on, session_name
 from venues.recordings.capture.writer import Setup
 
-_DEPTHS = {"BYBIT": 50, "OKX": 400}
-"""Levels a side that an adapter asks for by itself; the others send the whole book (2.0.0rc7)."""
 _EVERYTHING = 1 << 20
 
 
@@ -30,7 +29,7 @@ def make_recorder(
     headers = [
         header_of(
             contract,
-            depth=_DEPTHS.get(contract.exchange, 0) if depth is None else depth,
+            depth=BOOK_DEPTHS.get(contract.exchange, 0) if depth is None else depth,
             source=source,
             session=session,
         )

@@ -16,6 +16,7 @@ from venues.recordings.capture.format import (
     Mark,
     pack_frame,
     pack_start,
+    read_header,
     read_segment,
 )
 
@@ -75,6 +76,15 @@ class Segment:
             raise
         self.size += len(data)
         return len(data)
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a segment's beginning is whole: a power cut may leave a file that holds nothing yet."""
+    try:
+        read_header(path)
+    except DataError:
+        return False
+    return True
 
 
 def segments(folder: Path) -> dict[tuple[str, str], list[Path]]:

@@ -96,6 +96,7 @@ class _Stream:
         self._last = 0
         self._why = ""  # why the book is unknown, or is about to be given anew
         self._down_ns, self._break = 0, (0, 0)  # since when a socket is down; when one was
+        self._was_silent = False
         self._sequence = 0
         self._seen = Seen()
         self._gaps: list[str] = []
@@ -162,13 +163,14 @@ class _Stream:
             return self._anew(record.ts, record.age, record.levels)
         if record.sequence and not record.whole and record.sequence < self._sequence:
             self._counts["sequence_gap"] += 1
+        was_silent, self._was_silent = self._was_silent, False
         self._sequence = record.sequence
         if record.whole:
             if self._is_known and not self._why:
                 if self._book == _levels(record.levels):
                     self._counts["book_repeated"] += 1
                     return None
-                self._why = "messages were lost"
+                self._why = "the venue fell silent" if was_silent else "messages were lost"
             return self._anew(record.ts, record.age, record.levels)
         if not self._is_known:
             self._counts["diff_before_snapshot"] += 1
@@ -220,6 +222,8 @@ class _Stream:
             self._why, self._down_ns = "the connection was lost", mark.ts
         elif mark.kind == "connected" and self._down_ns:
             self._break, self._down_ns = (self._down_ns, mark.ts), 0
+        elif mark.kind == "silent":
+            self._was_silent = True
         elif mark.kind == "lost":
             self._counts["recorder_lost"] += mark.value
             self._unknown("the recorder was behind, and left records out")
