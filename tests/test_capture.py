@@ -22,11 +22,10 @@ from engine.progress import SILENT
 from engine.recordings.catalog import open_catalog
 from engine.recordings.events import BookShown, TradeShown, show_events
 from engine.reports.inspection import inspect_instrument
-from market.contracts import ContractTable
 from market.errors import DataError
 from market.events import ASK, BID, BookUpdate, Event, Trade
 from market.level_book import LevelBook
-from tests.test_capture_format import HEADER, T0, S, change, replace, whole
+from tests.test_capture_format import HEADER, T0, TABLE, S, change, replace, whole
 from tests.test_capture_format import write as segment
 from venues.live.adapters_config import AdapterConfig
 from venues.live.server_clock import best_offset, time_url
@@ -38,7 +37,7 @@ from venues.recordings.loaders.findings import Findings
 from venues.recordings.terms import RecordingTerms
 
 BTC = "BTCUSDT-LINEAR.BYBIT"
-CONTRACT = ContractTable().by_id(BTC)
+CONTRACT = TABLE.by_id(BTC)
 _HUNG_S = 120.0
 
 
@@ -97,7 +96,7 @@ class Recorded:
             for one in recordings(
                 [path for paths in segments(self.home / "data" / "capture").values() for path in paths]
             ):
-                events += LOADERS["capture"].events(one, RecordingTerms(ContractTable()), findings)
+                events += LOADERS["capture"].events(one, RecordingTerms(TABLE), findings)
         return events, findings
 
     async def until(self, holds: Callable[[], bool]) -> None:

@@ -26,7 +26,8 @@ from venues.recordings.loaders import LOADERS, recordings
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.terms import RecordingTerms
 
-CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
+TABLE = ContractTable()
+CONTRACT = TABLE.by_id("BTCUSDT-LINEAR.BYBIT")
 S = 10**9
 HUNG_S = 60.0
 T0 = 1_735_725_600 * S  # 2025-01-01 10:00 UTC
@@ -65,7 +66,7 @@ def until(recorder: Recorder, holds: Callable[[], bool]) -> None:
 def told(folder: Path) -> tuple[list[Any], Findings]:
     events, findings = [], Findings()
     for one in recordings([path for paths in segments(folder).values() for path in paths]):
-        events += LOADERS["capture"].events(one, RecordingTerms(ContractTable()), findings)
+        events += LOADERS["capture"].events(one, RecordingTerms(TABLE), findings)
     return events, findings
 
 
@@ -108,7 +109,7 @@ def test_days_roll_and_large_segments_are_followed_by_others_that_stand_alone(tm
     assert len([e for e in events if isinstance(e, BookUpdate)]) == 800 + 1  # the second day begins with the book
     one_by_one = LevelBook()
     [alone] = recordings([days[CONTRACT.id, "2025-01-02"][-1]])
-    for event in LOADERS["capture"].events(alone, RecordingTerms(ContractTable()), Findings()):
+    for event in LOADERS["capture"].events(alone, RecordingTerms(TABLE), Findings()):
         one_by_one.apply(event)  # type: ignore[arg-type]
     assert list(one_by_one.levels()) == list(last_book(events).levels())
 
@@ -121,7 +122,7 @@ def test_a_market_that_never_came_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_prices_off_the_tick_are_left_out_and_counted(tmp_path: Path) -> None:
-    other = ContractTable().by_id("ETHUSDT-LINEAR.BYBIT")  # its tick is a tenth of the other's, its lot ten of them
+    other = TABLE.by_id("ETHUSDT-LINEAR.BYBIT")  # its tick is a tenth of the other's, its lot ten of them
 
     def finer(ts: int, *levels: Level, clear: bool = False) -> OrderBookDeltas:
         rows = DeltaMaker(other).deltas(levels, 1, ts, ts, clear)

@@ -135,9 +135,13 @@ class _Stream:
                 f"the recording was interrupted {times}, {self._gap_ns / 1e9:,.1f} s in all, and what happened "
                 f"meanwhile is unknown: {'; '.join(self._gaps)}{more}",
             )  # fmt: skip
-        if self._offsets is not None and max(map(abs, self._offsets)) > _CLOCK_NS:
+        if self._offsets is not None:
             low, high = (value / 1e9 for value in self._offsets)
-            note(name, "clock", f"the exchange's clock was {low:+.3f} to {high:+.3f} s off ours: one of them was wrong")
+            note(
+                name,
+                "clock",
+                f"the exchange's clock was {low:+.3f} to {high:+.3f} s off ours at times: one of them was wrong",
+            )
         if self._steps:
             sizes = ", ".join(f"{step / 1e9:+.3f} s" for step in self._steps)
             note(
@@ -230,8 +234,9 @@ class _Stream:
         elif mark.kind in ("off_tick", "rounded"):
             self._counts["off_tick" if mark.kind == "off_tick" else "size_rounded_to_lot"] += mark.value
         elif mark.kind == "clock":
-            low, high = self._offsets or (mark.value, mark.value)
-            self._offsets = min(low, mark.value), max(high, mark.value)
+            if abs(mark.value) - mark.since // 2 > _CLOCK_NS:  # an answer that took long tells little
+                low, high = self._offsets or (mark.value, mark.value)
+                self._offsets = min(low, mark.value), max(high, mark.value)
         elif mark.kind == "clock_step" and abs(mark.value) > _CLOCK_NS and len(self._steps) < _NAMED:
             self._steps.append(mark.value)
 
