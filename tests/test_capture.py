@@ -204,6 +204,27 @@ def test_a_full_disk_ends_it_with_a_sentence_and_what_was_written_is_whole(tmp_p
     run(tmp_path, act)
 
 
+def test_what_an_earlier_capture_left_is_imported_while_the_next_one_records(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "capture" / BTC / "2025-01-01"
+    home.mkdir(parents=True)
+    left = segment(home / "a.cap", [whole(T0), change(T0 + S, (BID, 99, 1))])
+    left.write_bytes(left.read_bytes() + b"torn")
+    (home / "b.cap").write_bytes(b"\0" * 512)  # as a power cut leaves a file that was just made
+
+    async def act(r: Recorded) -> None:
+        process = await r.capture()
+        await r.until(lambda: bool(open_catalog(r.config).days(BTC)))
+        assert process.returncode is None
+        [day] = open_catalog(r.config).days(BTC).values()
+        assert (str(day.date), day.book_updates, day.drops) == ("2025-01-01", 2, {"torn_frame": 1})
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        assert len(open_catalog(r.config).days(BTC)) == 2
+
+    run(tmp_path, act)
+
+
 def test_a_venue_out_of_reach_and_terms_that_disagree_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "terms.yaml"
     table.write_text(

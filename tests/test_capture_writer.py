@@ -15,7 +15,7 @@ import pytest
 from nautilus_trader.model import OrderBookDelta, OrderBookDeltas, TradeTick
 
 from engine.config import CaptureConfig
-from engine.live.records.recording import make_recorder
+from engine.live.records.recording import TraderRecording, make_recorder
 from market.contracts import Contract, ContractTable
 from market.events import ASK, BID, BUY, BookUpdate, Level, Trade
 from market.level_book import LevelBook
@@ -251,6 +251,51 @@ def test_recording_ends_before_the_disk_is_full(tmp_path: Path) -> None:
         made.close()
     assert made.gave_up
     assert "MB are left on the disk (capture.min_free_mb 1e+12)" in made.failure
+
+
+class Alarms(list[tuple[str, str]]):
+    def __call__(self, kind: str, text: str) -> None:
+        self.append((kind, text))
+
+
+def test_a_traders_recording_that_falls_behind_is_given_its_book(tmp_path: Path) -> None:
+    alarms = Alarms()
+    settings = CaptureConfig(flush_s=0.05, min_free_mb=0, queue_mb=0.1)
+    traders = TraderRecording(settings, tmp_path, CONTRACT, 50, "paper", alarms)
+    recorder = traders._recorder
+    try:
+        traders.bind(lambda _: ([(97, 1)], [(103, 1)]))
+        traders.on_book(update(T0, *FIRST, clear=True))
+        until(recorder, lambda: recorder.status is not None and recorder.status.lanes[0].kept_ns == T0)
+        os.kill(recorder.writer_pid, signal.SIGSTOP)
+        count = 0
+        while not recorder.lost:
+            count += 1
+            traders.on_book(update(T0 + count * 10**6, (BID, 50 + count % 40, count % 1000)))
+        os.kill(recorder.writer_pid, signal.SIGCONT)
+        until(recorder, lambda: not recorder.is_behind)
+        traders.by_timer()
+        traders.on_book(update(T0 + 60 * S, (BID, 97, 1)))
+    finally:
+        traders.close()
+    events, findings = told(tmp_path / "recording")
+    assert list(last_book(events).levels()) == [(BID, 97, 1), (ASK, 103, 1)]
+    assert findings.total()["recorder_lost"] == 1
+    assert [kind for kind, _ in alarms] == ["recording"]
+    assert "not all recorded" in alarms[0][1]
+
+
+def test_what_goes_wrong_with_a_traders_recording_is_an_alarm_and_no_more(tmp_path: Path) -> None:
+    alarms = Alarms()
+    traders = TraderRecording(CaptureConfig(min_free_mb=0), tmp_path, CONTRACT, 50, "live", alarms)
+    try:
+        traders.on_book(None)  # type: ignore[arg-type]
+        traders.on_trade(printed(T0))
+        traders.by_timer()
+    finally:
+        traders.close()
+    assert len(alarms) == 1
+    assert "no longer recorded: AttributeError" in alarms[0][1]
 
 
 @pytest.mark.parametrize("left", ["ended", "killed"])

@@ -226,7 +226,8 @@ class _Capture:
             self._stopper.listen_again()
         if self._recorder.failure:
             self._stop_node()
-        failing = self._recorder.status.failing if self._recorder.status is not None else ""
+        status = self._recorder.status
+        failing = status.failing if status is not None else ""
         if failing != self._failing:
             self._failing = failing
             retry_s = self._config.capture.retry_s
@@ -240,11 +241,9 @@ class _Capture:
             self._had_books, self._counts_from = True, now
         if self._minutes and now - self._counts_from > self._minutes * 60 + _MARGIN_S:
             self._stopper.stop()
-        if now - self._looked > _LOOK_S and self._config.capture.into_catalog:
+        if status is not None and now - self._looked > _LOOK_S and self._config.capture.into_catalog:
             self._looked = now
-            status = self._recorder.status
-            if status is not None:
-                self._imports.look({Path(lane.segment) for lane in status.lanes if lane.segment})
+            self._imports.look({Path(lane.segment) for lane in status.lanes if lane.segment})
         if now - self._shown > 1.0:
             self._shown = now
             self._line(self._how_it_goes(now))

@@ -18,6 +18,7 @@ from venues.recordings.capture.recorder import Recorder
 
 _TICK_NS = 200_000_000
 _STEP_NS = 50_000_000
+_LOOK_NS = 5_000_000
 
 
 class Clocks:
@@ -182,8 +183,11 @@ class Feed(DataActor):
 
     def _look_at_our_clock(self, now: int) -> None:
         """A clock that is set moves against the one that nobody sets."""
-        drift = now - time.monotonic_ns()
-        step, self._drift_ns = drift - self._drift_ns, drift
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        if time.monotonic_ns() - before > _LOOK_NS:
+            return  # this process had to wait between the two
+        step, self._drift_ns = wall - before - self._drift_ns, wall - before
         if abs(step) > _STEP_NS:
             self._heard = {venue: heard + step for venue, heard in self._heard.items()}
             for lane in range(len(self._contracts)):

@@ -205,7 +205,8 @@ class Recorder:
         *lines, rest = self._told.split(b"\n")
         if lines:
             self._told = bytearray(rest)
-            self.status = msgspec.json.decode(lines[-1], type=Status)
+            with suppress(msgspec.DecodeError):  # a line that found no room was cut
+                self.status = msgspec.json.decode(lines[-1], type=Status)
         return has_ended
 
     def _end(self) -> None:
