@@ -317,6 +317,17 @@ def test_clocks_that_lie_are_named(tmp_path: Path) -> None:
     assert "was set while recording (+3.000 s)" in notes[1]
 
 
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [(-2 * S, "arrived up to 2.000 s before"), (3 * S, "sooner than 3.000 s after"), (S // 10, None), (-S // 10, None)],
+)
+def test_stamps_that_no_connection_explains_are_named(tmp_path: Path, age: int, said: str | None) -> None:
+    records: list[Record] = [Change(T0, age, 1, BOOK, True), Change(T0 + S, age + S // 10, 2, BOOK[:1])]
+    _, findings = told(write(tmp_path / "a.cap", records))
+    notes = findings.take(BTC)[1]
+    assert said in notes[0] if said is not None else not notes
+
+
 def test_a_clock_of_ours_set_back_for_long_costs_what_it_hides_and_no_more(tmp_path: Path) -> None:
     """By minutes: what bears times that were recorded already is left out, and the book comes back whole."""
     records: list[Record] = [

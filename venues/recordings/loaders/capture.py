@@ -27,6 +27,7 @@ from venues.recordings.loaders.order import FAR_NS, Seen, in_time
 from venues.recordings.terms import RecordingTerms
 
 _NAMED = 5
+_NEVER = 1 << 62
 _CLOCK_NS = 500_000_000
 """An exchange's clock that is off by more than this, or a clock of ours that was set by more, is worth a remark."""
 
@@ -102,6 +103,7 @@ class _Stream:
         self._gaps: list[str] = []
         self._gap_count, self._gap_ns = 0, 0
         self._offsets: tuple[int, int] | None = None
+        self._quickest = _NEVER
         self._steps: list[int] = []
 
     def event(self, record: Record) -> Event | None:
@@ -113,6 +115,8 @@ class _Stream:
             self._counts["clock_set_back"] += 1
             self._unknown("our clock was set back")
             return None
+        if not isinstance(record, Key):
+            self._quickest = min(self._quickest, record.age)
         event = self._trade(record) if isinstance(record, Print) else self._update(record)
         self._last = max(self._last, record.ts)
         return event
@@ -142,6 +146,12 @@ class _Stream:
                 "clock",
                 f"the exchange's clock was {low:+.3f} to {high:+.3f} s off ours at times: one of them was wrong",
             )
+        if self._quickest < -_CLOCK_NS:
+            early = f"events arrived up to {-self._quickest / 1e9:.3f} s before the exchange's stamp of them"
+            note(name, "lag", f"{early}: one of the clocks was wrong")
+        elif _CLOCK_NS < self._quickest < _NEVER:
+            late = f"nothing arrived sooner than {self._quickest / 1e9:.3f} s after the exchange's stamp of it"
+            note(name, "lag", f"{late}: the connection was slow, or one of the clocks was wrong")
         if self._steps:
             sizes = ", ".join(f"{step / 1e9:+.3f} s" for step in self._steps)
             note(
