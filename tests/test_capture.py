@@ -279,11 +279,11 @@ def test_days_that_are_over_are_imported_by_a_process_of_its_own(tmp_path: Path)
     imports = DayImports(config, folder, said.append)
     catalog = open_catalog(config)
     with catalog.lock():  # somebody else imports: it is tried again
-        imports.look({paths[2]})
+        imports.look({paths[2].parent})
         imports.wait()
     assert not catalog.instruments()
     for _ in range(3):
-        imports.look({paths[2]})
+        imports.look({paths[2].parent})
         imports.wait()
     assert [str(date) for date in catalog.days(BTC)] == ["2025-01-01", "2025-01-02"]
     assert len(said) == 2

@@ -22,6 +22,7 @@ from engine.recordings.catalog import contract_table
 from market.contracts import Contract
 from market.errors import ConfigError, DataError
 from market.files import lock_on
+from market.sessions import SessionClock
 from venues.live.adapters import add_public_data
 from venues.live.server_clock import Offset, ask, time_url
 from venues.recordings.capture.recorder import Recorder
@@ -155,11 +156,14 @@ class _Capture:
             self._clocks.close()
             self._imports.stop()
         failure = self._sentence()
-        imported: list[Imported] = []
+        imported = list[Imported]()
         if self._config.capture.into_catalog and not failure:
-            done = self._imports.finish(self._progress)
-            if done is not None:
-                imported, failure = done.done, str(done.failure or "")
+            try:
+                done = self._imports.finish(self._progress)
+            except DataError as error:  # somebody else imports, say: the next start does it
+                failure = str(error)
+            else:
+                imported, failure = (done.done, str(done.failure or "")) if done is not None else ([], "")
         return self._summary(imported, failure)
 
     def _sentence(self) -> str:
@@ -243,10 +247,19 @@ class _Capture:
             self._stopper.stop()
         if status is not None and now - self._looked > _LOOK_S and self._config.capture.into_catalog:
             self._looked = now
-            self._imports.look({Path(lane.segment) for lane in status.lanes if lane.segment})
+            self._imports.look(self._not_over([lane.segment for lane in status.lanes]))
         if now - self._shown > 1.0:
             self._shown = now
             self._line(self._how_it_goes(now))
+
+    def _not_over(self, open_segments: list[str]) -> set[Path]:
+        """Folders of days that are still written to, or about to be."""
+        now = time.time_ns()
+        days = {
+            self._folder / contract.id / str(SessionClock(contract.sessions).trading_day(now))
+            for contract in self._contracts
+        }
+        return days | {Path(segment).parent for segment in open_segments if segment}
 
     def _how_it_goes(self, now: float) -> str:
         status = self._recorder.status

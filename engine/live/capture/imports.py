@@ -42,19 +42,18 @@ class DayImports:
         self._running: tuple[subprocess.Popen[bytes], Sizes, IO[bytes]] | None = None
         self._failed: dict[Path, int] = {}
 
-    def look(self, being_written: set[Path]) -> None:
+    def look(self, not_over: set[Path]) -> None:
         """See what became of the import that runs, and begin another one where a day waits.
 
-        `being_written` are the segments that grow: their days are not over.
+        `not_over` are the folders of days that are still written to.
         """
         if self._running is not None:
             if self._running[0].poll() is None:
                 return
             self._ended()
-        busy = {path.parent for path in being_written}
         waiting = self._waiting()
         for home, sizes in waiting.items():
-            if home not in busy and self._failed.get(home, 0) < _TRIES:
+            if home not in not_over and self._failed.get(home, 0) < _TRIES:
                 self._begin(sizes)
                 return
 
