@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from engine.cli.main import main
 from engine.config import Config, override
@@ -25,8 +26,8 @@ from engine.reports.inspection import inspect_instrument
 from market.errors import DataError
 from market.events import ASK, BID, BookUpdate, Event, Trade
 from market.level_book import LevelBook
-from tests.test_capture_format import HEADER, T0, TABLE, S, change, replace, whole
-from tests.test_capture_format import write as segment
+from tests.captures import HEADER, T0, TABLE, S, change, whole
+from tests.captures import write as segment
 from venues.live.adapters_config import AdapterConfig
 from venues.live.server_clock import best_offset, time_url
 from venues.loopback import market

@@ -9,6 +9,7 @@ from pathlib import Path
 from market.contracts import Contract
 from market.errors import DataError
 from market.events import BookUpdate, Event, Level, Trade
+from market.sessions import SessionClock
 from venues.recordings.capture.format import (
     MAGIC,
     Change,
@@ -92,7 +93,9 @@ class _Stream:
     def __init__(self, contract: Contract, header: Header, findings: Findings) -> None:
         self._contract, self._depth = contract, header.depth
         self._findings, self._counts = findings, findings.of(contract.id)
+        self._clock = SessionClock(contract.sessions)
         self._book: dict[tuple[int, int], int] = {}
+        self._hidden: dict[tuple[int, int], int] | None = None  # the book as it was told, while it changes unseen
         self._is_known = False
         self._last = 0
         self._why = ""  # why the book is unknown, or is about to be given anew
@@ -115,6 +118,8 @@ class _Stream:
             self._counts["clock_set_back"] += 1
             self._unknown("our clock was set back")
             return None
+        if self._hidden is None and not self._clock.is_open(record.ts):
+            self._hidden = dict(self._book)
         if not isinstance(record, Key):
             self._quickest = min(self._quickest, record.age)
         event = self._trade(record) if isinstance(record, Print) else self._update(record)
@@ -192,7 +197,7 @@ class _Stream:
         self._apply(record.levels)
         return self._told(record.ts, record.age, record.levels)
 
-    def _anew(self, ts: int, age: int, levels: list[Level]) -> Event:
+    def _anew(self, ts: int, age: int, levels: list[Level]) -> Event | None:
         """The whole book: told as the changes that lead to it, so that nothing of the old one stays."""
         if self._why and self._last:
             self._interrupted(self._last, ts, self._why)
@@ -209,7 +214,15 @@ class _Stream:
             else:
                 self._book.pop((side, price), None)
 
-    def _told(self, ts: int, age: int, levels: list[Level]) -> Event:
+    def _told(self, ts: int, age: int, levels: list[Level]) -> Event | None:
+        """A change, in a session; what changed between sessions is told with the first of the next one."""
+        if self._hidden is not None:
+            if not self._clock.is_open(ts):
+                self._counts["outside_session"] += 1
+                return None
+            gone = [(*key, 0) for key in self._hidden if key not in self._book]
+            levels = [*gone, *((*key, size) for key, size in self._book.items())]
+            self._hidden = None
         return BookUpdate(self._contract.id, ts - age, ts, levels, depth=self._depth)
 
     def _unknown(self, why: str) -> None:
