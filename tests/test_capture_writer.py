@@ -114,6 +114,25 @@ def test_days_roll_and_large_segments_are_followed_by_others_that_stand_alone(tm
     assert list(one_by_one.levels()) == list(last_book(events).levels())
 
 
+def test_a_clock_that_was_wrong_for_a_while_costs_no_day(tmp_path: Path) -> None:
+    """Set forward by two hours, and back again: what is recorded after that is told, and that it happened."""
+    with recording(tmp_path) as recorder:
+        recorder.book(0, update(T0, *FIRST, clear=True))
+        recorder.mark(0, "clock_step", T0 + 7200 * S, value=7200 * S)
+        recorder.book(0, update(T0 + 7200 * S, (BID, 99, 1)))
+        recorder.mark(0, "clock_step", T0 + 2 * S, value=-7200 * S)
+        for second in range(3, 60):
+            recorder.book(0, update(T0 + second * S, (BID, 99, second)))
+        recorder.book(0, update(T0 + 7300 * S, (BID, 98, 1)))
+    assert len(segments(tmp_path)[CONTRACT.id, "2025-01-01"]) == 4  # the last is another for its age
+    events, findings = told(tmp_path)
+    books = [event.ts_recv for event in events if isinstance(event, BookUpdate)]
+    assert set(books) >= {T0 + second * S for second in (0, *range(3, 60), 7200, 7300)}
+    drops, notes = findings.take(CONTRACT.id)
+    assert "clock_set_back" not in drops
+    assert any("this machine's clock was set while recording" in note for note in notes)
+
+
 def test_a_market_that_never_came_leaves_no_file(tmp_path: Path) -> None:
     with recording(tmp_path) as recorder:
         recorder.mark(0, "connected", T0)
