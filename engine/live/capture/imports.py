@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +19,7 @@ from venues.recordings.capture.segment import is_begun, segments
 
 _DONE = "imported.json"
 _TRIES = 5
+_NICE = 10
 
 type Sizes = dict[Path, int]
 """Bytes of a day's segments."""
@@ -103,6 +106,8 @@ class DayImports:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         )
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         self._running = (process, sizes, errors)
 
     def _ended(self) -> None:
