@@ -15,7 +15,7 @@ import pytest
 from nautilus_trader.model import OrderBookDelta, OrderBookDeltas, TradeTick
 
 from engine.config import CaptureConfig
-from engine.live.records.recording import make_recorder
+from engine.live.records.recording import TraderRecording, make_recorder
 from market.contracts import Contract, ContractTable
 from market.events import ASK, BID, BUY, BookUpdate, Level, Trade
 from market.level_book import LevelBook
@@ -26,7 +26,8 @@ from venues.recordings.loaders import LOADERS, recordings
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.terms import RecordingTerms
 
-CONTRACT = ContractTable().by_id("BTCUSDT-LINEAR.BYBIT")
+TABLE = ContractTable()
+CONTRACT = TABLE.by_id("BTCUSDT-LINEAR.BYBIT")
 S = 10**9
 HUNG_S = 60.0
 T0 = 1_735_725_600 * S  # 2025-01-01 10:00 UTC
@@ -65,7 +66,7 @@ def until(recorder: Recorder, holds: Callable[[], bool]) -> None:
 def told(folder: Path) -> tuple[list[Any], Findings]:
     events, findings = [], Findings()
     for one in recordings([path for paths in segments(folder).values() for path in paths]):
-        events += LOADERS["capture"].events(one, RecordingTerms(ContractTable()), findings)
+        events += LOADERS["capture"].events(one, RecordingTerms(TABLE), findings)
     return events, findings
 
 
@@ -108,9 +109,28 @@ def test_days_roll_and_large_segments_are_followed_by_others_that_stand_alone(tm
     assert len([e for e in events if isinstance(e, BookUpdate)]) == 800 + 1  # the second day begins with the book
     one_by_one = LevelBook()
     [alone] = recordings([days[CONTRACT.id, "2025-01-02"][-1]])
-    for event in LOADERS["capture"].events(alone, RecordingTerms(ContractTable()), Findings()):
+    for event in LOADERS["capture"].events(alone, RecordingTerms(TABLE), Findings()):
         one_by_one.apply(event)  # type: ignore[arg-type]
     assert list(one_by_one.levels()) == list(last_book(events).levels())
+
+
+def test_a_clock_that_was_wrong_for_a_while_costs_no_day(tmp_path: Path) -> None:
+    """Set forward by two hours, and back again: what is recorded after that is told, and that it happened."""
+    with recording(tmp_path) as recorder:
+        recorder.book(0, update(T0, *FIRST, clear=True))
+        recorder.mark(0, "clock_step", T0 + 7200 * S, value=7200 * S)
+        recorder.book(0, update(T0 + 7200 * S, (BID, 99, 1)))
+        recorder.mark(0, "clock_step", T0 + 2 * S, value=-7200 * S)
+        for second in range(3, 60):
+            recorder.book(0, update(T0 + second * S, (BID, 99, second)))
+        recorder.book(0, update(T0 + 7300 * S, (BID, 98, 1)))
+    assert len(segments(tmp_path)[CONTRACT.id, "2025-01-01"]) == 4  # the last is another for its age
+    events, findings = told(tmp_path)
+    books = [event.ts_recv for event in events if isinstance(event, BookUpdate)]
+    assert set(books) >= {T0 + second * S for second in (0, *range(3, 60), 7200, 7300)}
+    drops, notes = findings.take(CONTRACT.id)
+    assert "clock_set_back" not in drops
+    assert any("this machine's clock was set while recording" in note for note in notes)
 
 
 def test_a_market_that_never_came_leaves_no_file(tmp_path: Path) -> None:
@@ -121,7 +141,7 @@ def test_a_market_that_never_came_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_prices_off_the_tick_are_left_out_and_counted(tmp_path: Path) -> None:
-    other = ContractTable().by_id("ETHUSDT-LINEAR.BYBIT")  # its tick is a tenth of the other's, its lot ten of them
+    other = TABLE.by_id("ETHUSDT-LINEAR.BYBIT")  # its tick is a tenth of the other's, its lot ten of them
 
     def finer(ts: int, *levels: Level, clear: bool = False) -> OrderBookDeltas:
         rows = DeltaMaker(other).deltas(levels, 1, ts, ts, clear)
@@ -250,6 +270,51 @@ def test_recording_ends_before_the_disk_is_full(tmp_path: Path) -> None:
         made.close()
     assert made.gave_up
     assert "MB are left on the disk (capture.min_free_mb 1e+12)" in made.failure
+
+
+class Alarms(list[tuple[str, str]]):
+    def __call__(self, kind: str, text: str) -> None:
+        self.append((kind, text))
+
+
+def test_a_traders_recording_that_falls_behind_is_given_its_book(tmp_path: Path) -> None:
+    alarms = Alarms()
+    settings = CaptureConfig(flush_s=0.05, min_free_mb=0, queue_mb=0.1)
+    traders = TraderRecording(settings, tmp_path, CONTRACT, 50, "paper", alarms)
+    recorder = traders._recorder
+    try:
+        traders.bind(lambda _: ([(97, 1)], [(103, 1)]))
+        traders.on_book(update(T0, *FIRST, clear=True))
+        until(recorder, lambda: recorder.status is not None and recorder.status.lanes[0].kept_ns == T0)
+        os.kill(recorder.writer_pid, signal.SIGSTOP)
+        count = 0
+        while not recorder.lost:
+            count += 1
+            traders.on_book(update(T0 + count * 10**6, (BID, 50 + count % 40, count % 1000)))
+        os.kill(recorder.writer_pid, signal.SIGCONT)
+        until(recorder, lambda: not recorder.is_behind)
+        traders.by_timer()
+        traders.on_book(update(T0 + 60 * S, (BID, 97, 1)))
+    finally:
+        traders.close()
+    events, findings = told(tmp_path / "recording")
+    assert list(last_book(events).levels()) == [(BID, 97, 1), (ASK, 103, 1)]
+    assert findings.total()["recorder_lost"] == 1
+    assert [kind for kind, _ in alarms] == ["recording"]
+    assert "not all recorded" in alarms[0][1]
+
+
+def test_what_goes_wrong_with_a_traders_recording_is_an_alarm_and_no_more(tmp_path: Path) -> None:
+    alarms = Alarms()
+    traders = TraderRecording(CaptureConfig(min_free_mb=0), tmp_path, CONTRACT, 50, "live", alarms)
+    try:
+        traders.on_book(None)  # type: ignore[arg-type]
+        traders.on_trade(printed(T0))
+        traders.by_timer()
+    finally:
+        traders.close()
+    assert len(alarms) == 1
+    assert "no longer recorded: AttributeError" in alarms[0][1]
 
 
 @pytest.mark.parametrize("left", ["ended", "killed"])

@@ -9,7 +9,7 @@ from engine.progress import SILENT, Progress
 from engine.recordings.catalog import open_catalog
 from engine.recordings.importing import import_files
 from market.errors import DataError
-from venues.recordings.capture.segment import segments
+from venues.recordings.capture.segment import is_begun, segments
 from venues.recordings.catalog import Catalog
 
 RECORDING = "recording"
@@ -40,7 +40,7 @@ def recorded_catalog(folder: Path, config: Config, progress: Progress = SILENT) 
     if not found:
         raise DataError(f"{home}: no recording of market data; a trader makes one with --set live.record=true")
     config = override(config, {"data.path": str(home / "catalog")})
-    files = [path for paths in found.values() for path in paths]
+    files = [path for paths in found.values() for path in paths if is_begun(path)]
     done = import_files(config, files, progress=progress)
     if done.failure is not None:
         raise done.failure

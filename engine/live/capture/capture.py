@@ -22,6 +22,7 @@ from engine.recordings.catalog import contract_table
 from market.contracts import Contract
 from market.errors import ConfigError, DataError
 from market.files import lock_on
+from market.sessions import SessionClock
 from venues.live.adapters import add_public_data
 from venues.live.server_clock import Offset, ask, time_url
 from venues.recordings.capture.recorder import Recorder
@@ -30,6 +31,7 @@ from venues.recordings.importer import Imported
 
 _LOOK_S = 30.0
 _LONGEST_WAIT_S = 60.0
+_RATE_S = 10.0
 _WRITERS = 3
 _MARGIN_S = 1.0
 """A minute that is asked for holds a minute of book: updates do not come on its edges."""
@@ -87,7 +89,10 @@ def capture(
     """
     contracts = _choose(config, venues, instruments)
     folder = Path(config.capture.path or Path(config.data.path) / "capture")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}; set capture.path or data.path") from error
     refuse_full_disk(folder, config.capture)
     lock = lock_on(folder / ".lock")
     try:
@@ -151,11 +156,14 @@ class _Capture:
             self._clocks.close()
             self._imports.stop()
         failure = self._sentence()
-        imported: list[Imported] = []
+        imported = list[Imported]()
         if self._config.capture.into_catalog and not failure:
-            done = self._imports.finish(self._progress)
-            if done is not None:
-                imported, failure = done.done, str(done.failure or "")
+            try:
+                done = self._imports.finish(self._progress)
+            except DataError as error:  # somebody else imports, say: the next start does it
+                failure = str(error)
+            else:
+                imported, failure = (done.done, str(done.failure or "")) if done is not None else ([], "")
         return self._summary(imported, failure)
 
     def _sentence(self) -> str:
@@ -222,7 +230,8 @@ class _Capture:
             self._stopper.listen_again()
         if self._recorder.failure:
             self._stop_node()
-        failing = self._recorder.status.failing if self._recorder.status is not None else ""
+        status = self._recorder.status
+        failing = status.failing if status is not None else ""
         if failing != self._failing:
             self._failing = failing
             retry_s = self._config.capture.retry_s
@@ -236,32 +245,40 @@ class _Capture:
             self._had_books, self._counts_from = True, now
         if self._minutes and now - self._counts_from > self._minutes * 60 + _MARGIN_S:
             self._stopper.stop()
-        if now - self._looked > _LOOK_S and self._config.capture.into_catalog:
+        if status is not None and now - self._looked > _LOOK_S and self._config.capture.into_catalog:
             self._looked = now
-            status = self._recorder.status
-            if status is not None:
-                self._imports.look({Path(lane.segment) for lane in status.lanes if lane.segment})
+            self._imports.look(self._not_over([lane.segment for lane in status.lanes]))
         if now - self._shown > 1.0:
             self._shown = now
             self._line(self._how_it_goes(now))
+
+    def _not_over(self, open_segments: list[str]) -> set[Path]:
+        """Folders of days that are still written to, or about to be."""
+        now = time.time_ns()
+        days = {
+            self._folder / contract.id / str(SessionClock(contract.sessions).trading_day(now))
+            for contract in self._contracts
+        }
+        return days | {Path(segment).parent for segment in open_segments if segment}
 
     def _how_it_goes(self, now: float) -> str:
         status = self._recorder.status
         if status is None:
             return "waiting for data"
         self._offset_ms |= {venue: 1e3 * offset.offset_s for venue, offset in self._feed.offsets.items()}
-        updates, trades = (sum(getattr(lane, name) for lane in status.lanes) for name in ("updates", "trades"))
+        lanes = [*status.lanes, *(lane for lanes, _, _ in self._earlier for lane in lanes)]
+        updates, trades, lost = (sum(getattr(lane, name) for lane in lanes) for name in ("updates", "trades", "lost"))
+        total = status.written + sum(written for _, written, _ in self._earlier)
         since, count, written = self._rate
         took = max(now - since, 1e-9)
-        if took > 10.0:
-            self._rate = (now, updates + trades, status.written)
-        lost = sum(lane.lost for lane in status.lanes) + self._recorder.lost
+        if took > _RATE_S:
+            self._rate = (now, updates + trades, total)
         offsets = ", ".join(f"{venue.lower()} {ms:+.1f} ms" for venue, ms in sorted(self._offset_ms.items()))
         parts = [
             f"{updates:,} updates, {trades:,} trades ({(updates + trades - count) / took:,.0f}/s)",
-            f"{status.written / _MB:,.1f} MB ({(status.written - written) / took / 1e3:,.1f} kB/s)",
+            f"{total / _MB:,.1f} MB ({(total - written) / took / 1e3:,.1f} kB/s)",
             f"{status.free / _MB:,.0f} MB free",
-            f"{_gaps(status.lanes)} gaps", f"{self._breaks + self._feed.breaks} breaks",
+            f"{_gaps(lanes, len(self._contracts))} gaps", f"{self._breaks + self._feed.breaks} breaks",
             *([f"{lost:,} LOST"] if lost else []), *([f"clock {offsets}"] if offsets else []),
             *([f"NOT WRITTEN: {status.failing}"] if status.failing else []),
         ]  # fmt: skip
@@ -276,8 +293,7 @@ class _Capture:
             updates, trades = sum(lane.updates for lane in lanes), sum(lane.trades for lane in lanes)
             rate = (updates + trades) / max(seconds, 1e-9)
             lost = sum(lane.lost for lane in lanes)
-            gaps = max(sum(lane.books_anew for lane in lanes) - 1, 0)
-            found.append(CapturedInstrument(contract.id, updates, trades, round(rate, 3), gaps, lost))
+            found.append(CapturedInstrument(contract.id, updates, trades, round(rate, 3), _gaps(lanes, 1), lost))
         written, count = (
             sum(numbers) for numbers in ([w for _, w, _ in self._earlier], [n for *_, n in self._earlier])
         )
@@ -309,5 +325,6 @@ class _Capture:
         return askers
 
 
-def _gaps(lanes: list[LaneStatus]) -> int:
-    return sum(max(lane.books_anew - 1, 0) for lane in lanes)
+def _gaps(lanes: list[LaneStatus], instruments: int) -> int:
+    """Books that were sent anew: all but each instrument's first."""
+    return max(sum(lane.books_anew for lane in lanes) - instruments, 0)

@@ -17,7 +17,6 @@ from venues.recordings.capture.format import MarkKind
 from venues.recordings.capture.recorder import Recorder
 
 _TICK_NS = 200_000_000
-_STEP_NS = 50_000_000
 
 
 class Clocks:
@@ -93,8 +92,7 @@ class Feed(DataActor):
         self._ids = [InstrumentId.from_str(contract.id) for contract in contracts]
         self._lanes = {contract.id: lane for lane, contract in enumerate(contracts)}
         self._venues = sorted({contract.exchange for contract in contracts})
-        self._heard = dict.fromkeys(self._venues, 0)
-        self._drift_ns = time.time_ns() - time.monotonic_ns()
+        self._heard = dict.fromkeys(self._venues, (0, 0))  # by our clock that nobody sets, and by arrival
         self._bookless = set(range(len(contracts)))
         self._asked_ns: dict[int, int] = {}
 
@@ -110,8 +108,7 @@ class Feed(DataActor):
         for contract, instrument_id in zip(self._contracts, self._ids, strict=True):
             self._check(contract, self.cache.instrument(instrument_id))
         self.subscribe_socket_state()
-        now = time.time_ns()
-        self._heard = dict.fromkeys(self._venues, now)
+        self._heard = dict.fromkeys(self._venues, (time.monotonic_ns(), time.time_ns()))
         for instrument_id in self._ids:
             self.subscribe_book_deltas(instrument_id, BookType.L2_MBP, self._depth)
             self.subscribe_trades(instrument_id)
@@ -130,7 +127,7 @@ class Feed(DataActor):
     @guarded
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
         lane = self._lanes[str(deltas.instrument_id)]
-        self._heard[self._contracts[lane].exchange] = deltas.ts_init
+        self._heard[self._contracts[lane].exchange] = (time.monotonic_ns(), deltas.ts_init)
         if self._recorder.book(lane, deltas) and self._bookless:
             self._bookless.discard(lane)
             self.has_books = not self._bookless
@@ -138,7 +135,7 @@ class Feed(DataActor):
     @guarded
     def on_trade(self, trade: TradeTick) -> None:
         lane = self._lanes[str(trade.instrument_id)]
-        self._heard[self._contracts[lane].exchange] = trade.ts_init
+        self._heard[self._contracts[lane].exchange] = (time.monotonic_ns(), trade.ts_init)
         self._recorder.trade(lane, trade)
 
     @guarded
@@ -152,39 +149,30 @@ class Feed(DataActor):
     @guarded
     def _on_tick(self) -> None:
         now = time.time_ns()
-        self._look_at_our_clock(now)
         for venue in list(self._clocks.news):
             offset = self.offsets[venue] = self._clocks.news.pop(venue)
             for lane in self._of(venue):
                 value, took = round(offset.offset_s * 1e9), round(offset.took_s * 1e9)
                 self._recorder.mark(lane, "clock", now, value=value, since=took)
-        for venue in self._venues:
-            if now - self._heard[venue] > self._silent_ns:
+        passed = time.monotonic_ns()
+        for venue, (heard, since) in self._heard.items():
+            if passed - heard > self._silent_ns:
+                self._heard[venue] = (passed, since)
                 for lane in self._of(venue):
-                    self._recorder.mark(lane, "silent", now, since=self._heard[venue])
-                    self._ask_for_book(lane, now)
-                self._heard[venue] = now
+                    self._recorder.mark(lane, "silent", now, since=since)
+                    self._ask_for_book(lane, passed)
         for lane in self._recorder.asks_for_book:
-            self._ask_for_book(lane, now)
+            self._ask_for_book(lane, passed)
         self._recorder.pump()
         self._each_tick()
 
     def _of(self, venue: str) -> list[int]:
         return [lane for lane, contract in enumerate(self._contracts) if contract.exchange == venue]
 
-    def _ask_for_book(self, lane: int, now: int) -> None:
+    def _ask_for_book(self, lane: int, passed: int) -> None:
         """A new subscription begins with the whole book; not asked for more often than a silence is noticed."""
-        if abs(now - self._asked_ns.get(lane, 0)) < self._silent_ns:
+        if lane in self._asked_ns and passed - self._asked_ns[lane] < self._silent_ns:
             return
-        self._asked_ns[lane] = now
+        self._asked_ns[lane] = passed
         self.unsubscribe_book_deltas(self._ids[lane])
         self.subscribe_book_deltas(self._ids[lane], BookType.L2_MBP, self._depth)
-
-    def _look_at_our_clock(self, now: int) -> None:
-        """A clock that is set moves against the one that nobody sets."""
-        drift = now - time.monotonic_ns()
-        step, self._drift_ns = drift - self._drift_ns, drift
-        if abs(step) > _STEP_NS:
-            self._heard = {venue: heard + step for venue, heard in self._heard.items()}
-            for lane in range(len(self._contracts)):
-                self._recorder.mark(lane, "clock_step", now, value=step)

@@ -13,12 +13,14 @@ from market.contracts import Contract
 from market.errors import ConfigError
 from market.events import ASK, BID, Level
 from strategies.observer import Observer
+from venues.live.adapters_config import BOOK_DEPTHS
 from venues.recordings.capture.recorder import Recorder, header_of, room_on, session_name
 from venues.recordings.capture.writer import Setup
 
-_DEPTHS = {"BYBIT": 50, "OKX": 400}
-"""Levels a side that an adapter asks for by itself; the others send the whole book (2.0.0rc7)."""
 _EVERYTHING = 1 << 20
+
+type _Shown = Callable[[int], tuple[list[tuple[int, int]], list[tuple[int, int]]]]
+"""Best levels of a book as (price, lots), bids and asks."""
 
 
 def make_recorder(
@@ -30,7 +32,7 @@ def make_recorder(
     headers = [
         header_of(
             contract,
-            depth=_DEPTHS.get(contract.exchange, 0) if depth is None else depth,
+            depth=BOOK_DEPTHS.get(contract.exchange, 0) if depth is None else depth,
             source=source,
             session=session,
         )
@@ -85,37 +87,48 @@ class TraderRecording(Observer):
         self._contract, self._alarm = contract, alarm
         self._recorder = make_recorder(settings, self.folder, [contract], source, depth)
         self._has_failed = self._has_lost = False
-        self._shown: Callable[[int], tuple[list[tuple[int, int]], list[tuple[int, int]]]] | None = None
+        self._shown: _Shown | None = None
 
-    def bind(self, shown: Callable[[int], tuple[list[tuple[int, int]], list[tuple[int, int]]]]) -> None:
+    def bind(self, shown: _Shown) -> None:
         """The maker's book, for when the recorder has lost it."""
         self._shown = shown
 
     def on_book(self, deltas: OrderBookDeltas) -> None:
-        self._recorder.book(0, deltas)
-        if self._recorder.asks_for_book and self._shown is not None:
-            bids, asks = self._shown(_EVERYTHING)
-            levels: list[Level] = [(side, *level) for side, rows in ((BID, bids), (ASK, asks)) for level in rows]
-            self._recorder.book_anew(0, levels, deltas.ts_init)
+        if self._has_failed:
+            return
+        try:
+            self._recorder.book(0, deltas)
+            if self._recorder.asks_for_book and self._shown is not None:
+                bids, asks = self._shown(_EVERYTHING)
+                levels: list[Level] = [(side, *level) for side, rows in ((BID, bids), (ASK, asks)) for level in rows]
+                self._recorder.book_anew(0, levels, deltas.ts_init)
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}")
 
     def on_trade(self, trade: TradeTick) -> None:
-        self._recorder.trade(0, trade)
+        if self._has_failed:
+            return
+        try:
+            self._recorder.trade(0, trade)
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}")
 
     def by_timer(self) -> None:
         """Hand over what waits, and look how the writer stands."""
         self._recorder.pump()
-        if self._recorder.failure and not self._has_failed:
-            self._has_failed = True
-            self._alarm(
-                "recording", f"{self._contract.id}: the market data are no longer recorded: {self._recorder.failure}"
-            )
+        if self._recorder.failure:
+            self._fail(self._recorder.failure)
         if self._recorder.lost and not self._has_lost:
             self._has_lost = True
-            self._alarm(
-                "recording", f"{self._contract.id}: the writer is behind: market data are left out of the recording"
-            )
+            self._alarm("recording", f"{self._contract.id}: the writer is behind: market data are not all recorded")
 
     def close(self) -> None:
         """Write all there is."""
         self._recorder.close(10.0)
         self.by_timer()
+
+    def _fail(self, why: str) -> None:
+        """Record no more, and say so once."""
+        if not self._has_failed:
+            self._has_failed = True
+            self._alarm("recording", f"{self._contract.id}: market data are no longer recorded: {why}")

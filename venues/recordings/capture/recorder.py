@@ -25,6 +25,8 @@ from venues.recordings.capture.writer import ENVELOPE, Setup, Status
 _HAND_OVER = 1 << 14
 _PIPE = 1 << 20
 _NICE = 5
+_STEP_NS = 50_000_000
+_LOOK_NS = 5_000_000
 
 
 class Recorder:
@@ -61,6 +63,7 @@ class Recorder:
         self._fresh = bytearray()  # becomes a chunk of what waits
         self._waiting: deque[memoryview] = deque()
         self._size = 0
+        self._drift_ns = time.time_ns() - time.monotonic_ns()
         self._lost: dict[int, tuple[int, int]] = {}
         self._told = bytearray()
         self._writer = subprocess.Popen(
@@ -125,6 +128,7 @@ class Recorder:
         """Hand over what waits, as far as the writer takes it at once, and hear how it stands."""
         if self.failure:
             return
+        self._look_at_clock()
         self._cut()
         try:
             while self._waiting:
@@ -183,6 +187,17 @@ class Recorder:
         if len(self._fresh) > _HAND_OVER:
             self.pump()
 
+    def _look_at_clock(self) -> None:
+        """A clock that is set moves against the one that nobody sets."""
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        if time.monotonic_ns() - before > _LOOK_NS:
+            return  # this process had to wait between the two
+        step, self._drift_ns = wall - before - self._drift_ns, wall - before
+        if abs(step) > _STEP_NS:
+            for lane in range(len(self._decoders)):
+                self.mark(lane, "clock_step", wall, value=step)
+
     def _cut(self) -> None:
         if self._fresh:
             self._waiting.append(memoryview(bytes(self._fresh)))
@@ -205,7 +220,8 @@ class Recorder:
         *lines, rest = self._told.split(b"\n")
         if lines:
             self._told = bytearray(rest)
-            self.status = msgspec.json.decode(lines[-1], type=Status)
+            with suppress(msgspec.DecodeError):  # a line that found no room was cut
+                self.status = msgspec.json.decode(lines[-1], type=Status)
         return has_ended
 
     def _end(self) -> None:

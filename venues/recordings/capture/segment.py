@@ -16,6 +16,7 @@ from venues.recordings.capture.format import (
     Mark,
     pack_frame,
     pack_start,
+    read_header,
     read_segment,
 )
 
@@ -77,6 +78,15 @@ class Segment:
         return len(data)
 
 
+def is_begun(path: Path) -> bool:
+    """Whether a segment's beginning is whole: a power cut may leave a file that holds nothing yet."""
+    try:
+        read_header(path)
+    except DataError:
+        return False
+    return True
+
+
 def segments(folder: Path) -> dict[tuple[str, str], list[Path]]:
     """Segment files of a folder by instrument and trading day, in order of time."""
     found: dict[tuple[str, str], list[Path]] = {}
@@ -86,7 +96,7 @@ def segments(folder: Path) -> dict[tuple[str, str], list[Path]]:
 
 
 def last_of(home: Path) -> tuple[int, bool] | None:
-    """When the market was last heard of in a day's folder, and whether that recorder said its end; None where nothing can be read."""
+    """When the market was last heard of in a day's folder, and whether that recorder said its end; None if never."""
     for path in sorted(home.glob(f"*{SUFFIX}"), reverse=True):
         last, ended = 0, False
         try:

@@ -34,6 +34,8 @@ _BATCH = 1 << 18
 _STATUS_S = 1.0
 _RETRY_S = 1.0
 _IDLE_S = 60.0
+FAR_NS = 60_000_000_000
+"""A clock that is set by more begins another segment, which may be of another day."""
 _MB = 1_000_000
 _EARLY = 100  # marks kept before a segment is open
 
@@ -111,6 +113,7 @@ class _Lane:
         self._segment: Segment | None = None
         self._day, self._opened_ns, self._key_ns, self._last_ns = "", 0, 0, 0
         self._touched = time.monotonic()
+        self._is_set = False  # our clock was set: another segment is to begin
         self._event_ns = 0  # the exchange's time of the book
         self.status = LaneStatus(self._header.instrument)
         self.segments = self.written = 0
@@ -167,6 +170,9 @@ class _Lane:
     def _turn(self, ts: int) -> None:
         """Begin a segment, or another one, with the book as it stands."""
         s, day = self._setup, self._date(ts)
+        if self._is_set or (self._last_ns and ts < self._last_ns - FAR_NS):
+            self.close()  # by so much that the times of one segment would not be in order
+            self._day, self._is_set = "", False
         segment = self._segment
         if segment is not None:
             old = ts - self._opened_ns > s.segment_minutes * 60e9 or segment.size > s.segment_mb * _MB
@@ -219,6 +225,8 @@ class _Lane:
         elif isinstance(record, Mark) and record.kind == "lost":
             self.status.lost += record.value
             self._book = None  # until it is sent anew
+        elif isinstance(record, Mark) and record.kind == "clock_step":
+            self._is_set |= abs(record.value) > FAR_NS
 
     def _date(self, ts: int) -> str:
         return str(self._clock.trading_day(ts))

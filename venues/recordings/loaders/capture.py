@@ -9,6 +9,7 @@ from pathlib import Path
 from market.contracts import Contract
 from market.errors import DataError
 from market.events import BookUpdate, Event, Level, Trade
+from market.sessions import SessionClock
 from venues.recordings.capture.format import (
     MAGIC,
     Change,
@@ -27,6 +28,7 @@ from venues.recordings.loaders.order import FAR_NS, Seen, in_time
 from venues.recordings.terms import RecordingTerms
 
 _NAMED = 5
+_NEVER = 1 << 62
 _CLOCK_NS = 500_000_000
 """An exchange's clock that is off by more than this, or a clock of ours that was set by more, is worth a remark."""
 
@@ -91,16 +93,20 @@ class _Stream:
     def __init__(self, contract: Contract, header: Header, findings: Findings) -> None:
         self._contract, self._depth = contract, header.depth
         self._findings, self._counts = findings, findings.of(contract.id)
+        self._clock = SessionClock(contract.sessions)
         self._book: dict[tuple[int, int], int] = {}
+        self._hidden: dict[tuple[int, int], int] | None = None  # the book as it was told, while it changes unseen
         self._is_known = False
         self._last = 0
         self._why = ""  # why the book is unknown, or is about to be given anew
         self._down_ns, self._break = 0, (0, 0)  # since when a socket is down; when one was
+        self._was_silent = False
         self._sequence = 0
         self._seen = Seen()
         self._gaps: list[str] = []
         self._gap_count, self._gap_ns = 0, 0
         self._offsets: tuple[int, int] | None = None
+        self._quickest = _NEVER
         self._steps: list[int] = []
 
     def event(self, record: Record) -> Event | None:
@@ -112,6 +118,10 @@ class _Stream:
             self._counts["clock_set_back"] += 1
             self._unknown("our clock was set back")
             return None
+        if self._hidden is None and not self._clock.is_open(record.ts):
+            self._hidden = dict(self._book)
+        if not isinstance(record, Key):
+            self._quickest = min(self._quickest, record.age)
         event = self._trade(record) if isinstance(record, Print) else self._update(record)
         self._last = max(self._last, record.ts)
         return event
@@ -134,9 +144,19 @@ class _Stream:
                 f"the recording was interrupted {times}, {self._gap_ns / 1e9:,.1f} s in all, and what happened "
                 f"meanwhile is unknown: {'; '.join(self._gaps)}{more}",
             )  # fmt: skip
-        if self._offsets is not None and max(map(abs, self._offsets)) > _CLOCK_NS:
+        if self._offsets is not None:
             low, high = (value / 1e9 for value in self._offsets)
-            note(name, "clock", f"the exchange's clock was {low:+.3f} to {high:+.3f} s off ours: one of them was wrong")
+            note(
+                name,
+                "clock",
+                f"the exchange's clock was {low:+.3f} to {high:+.3f} s off ours at times: one of them was wrong",
+            )
+        if self._quickest < -_CLOCK_NS:
+            early = f"events arrived up to {-self._quickest / 1e9:.3f} s before the exchange's stamp of them"
+            note(name, "lag", f"{early}: one of the clocks was wrong")
+        elif _CLOCK_NS < self._quickest < _NEVER:
+            late = f"nothing arrived sooner than {self._quickest / 1e9:.3f} s after the exchange's stamp of it"
+            note(name, "lag", f"{late}: the connection was slow, or one of the clocks was wrong")
         if self._steps:
             sizes = ", ".join(f"{step / 1e9:+.3f} s" for step in self._steps)
             note(
@@ -162,13 +182,14 @@ class _Stream:
             return self._anew(record.ts, record.age, record.levels)
         if record.sequence and not record.whole and record.sequence < self._sequence:
             self._counts["sequence_gap"] += 1
+        was_silent, self._was_silent = self._was_silent, False
         self._sequence = record.sequence
         if record.whole:
             if self._is_known and not self._why:
                 if self._book == _levels(record.levels):
                     self._counts["book_repeated"] += 1
                     return None
-                self._why = "messages were lost"
+                self._why = "the venue fell silent" if was_silent else "messages were lost"
             return self._anew(record.ts, record.age, record.levels)
         if not self._is_known:
             self._counts["diff_before_snapshot"] += 1
@@ -176,7 +197,7 @@ class _Stream:
         self._apply(record.levels)
         return self._told(record.ts, record.age, record.levels)
 
-    def _anew(self, ts: int, age: int, levels: list[Level]) -> Event:
+    def _anew(self, ts: int, age: int, levels: list[Level]) -> Event | None:
         """The whole book: told as the changes that lead to it, so that nothing of the old one stays."""
         if self._why and self._last:
             self._interrupted(self._last, ts, self._why)
@@ -193,7 +214,15 @@ class _Stream:
             else:
                 self._book.pop((side, price), None)
 
-    def _told(self, ts: int, age: int, levels: list[Level]) -> Event:
+    def _told(self, ts: int, age: int, levels: list[Level]) -> Event | None:
+        """A change, in a session; what changed between sessions is told with the first of the next one."""
+        if self._hidden is not None:
+            if not self._clock.is_open(ts):
+                self._counts["outside_session"] += 1
+                return None
+            gone = [(*key, 0) for key in self._hidden if key not in self._book]
+            levels = [*gone, *((*key, size) for key, size in self._book.items())]
+            self._hidden = None
         return BookUpdate(self._contract.id, ts - age, ts, levels, depth=self._depth)
 
     def _unknown(self, why: str) -> None:
@@ -220,14 +249,17 @@ class _Stream:
             self._why, self._down_ns = "the connection was lost", mark.ts
         elif mark.kind == "connected" and self._down_ns:
             self._break, self._down_ns = (self._down_ns, mark.ts), 0
+        elif mark.kind == "silent":
+            self._was_silent = True
         elif mark.kind == "lost":
             self._counts["recorder_lost"] += mark.value
             self._unknown("the recorder was behind, and left records out")
         elif mark.kind in ("off_tick", "rounded"):
             self._counts["off_tick" if mark.kind == "off_tick" else "size_rounded_to_lot"] += mark.value
         elif mark.kind == "clock":
-            low, high = self._offsets or (mark.value, mark.value)
-            self._offsets = min(low, mark.value), max(high, mark.value)
+            if abs(mark.value) - mark.since // 2 > _CLOCK_NS:  # an answer that took long tells little
+                low, high = self._offsets or (mark.value, mark.value)
+                self._offsets = min(low, mark.value), max(high, mark.value)
         elif mark.kind == "clock_step" and abs(mark.value) > _CLOCK_NS and len(self._steps) < _NAMED:
             self._steps.append(mark.value)
 
