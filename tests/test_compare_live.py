@@ -90,7 +90,7 @@ def test_the_way_to_the_exchange_is_measured_and_named(found: dict[str, Any]) ->
 
 def test_other_assumptions_are_named(state: Path, found: dict[str, Any]) -> None:
     """At this exchange nobody who leaves moves us up, and a maker pays."""
-    assert found["split"]["fees"] == 0.0
+    assert found["split"]["fees"] == pytest.approx(0.0, abs=1e-6)  # an account rounds
     other = compared(state, "venue.queue.model=optimistic", "fees.scenario=zero")
     assert {"queue", "fees"} <= set(other["causes"])
     assert other["split"]["fees"] < 0.0

@@ -11,6 +11,8 @@ from engine.backtest.run_recorder import Fill
 type Fate = Literal["same", "other_time", "other_size", "ours_only", "theirs_only"]
 """Of a fill: both had it; both, at other times or with other lots; the run alone (ours); the backtest alone."""
 
+_ROUNDED = 0.01  # of a fee: small ones have few digits
+
 SAME_NS = 100_000_000
 """Fills this close in time are the same."""
 
@@ -33,8 +35,11 @@ class Pair(NamedTuple):
 
     @property
     def costs_differ(self) -> bool:
-        """Whether both had it and paid other fees for it."""
-        return self.ours is not None and self.theirs is not None and self.ours.commission != self.theirs.commission
+        """Whether both had it and paid other fees for it, not those that differ by an account's rounding."""
+        if self.ours is None or self.theirs is None:
+            return False
+        one, other = self.ours.commission, self.theirs.commission
+        return abs(one - other) > _ROUNDED * max(abs(one), abs(other))
 
     @property
     def ts_ns(self) -> int:
