@@ -172,7 +172,8 @@ def test_a_damaged_run_is_refused_or_read_as_far_as_it_goes(plain: Path, places:
 
     found = compared(Path(damage(plain, tmp_path, "g", tear)), places)
     assert any("its end is missing" in note for note in found["notes"])
-    assert found["fills"]["theirs_only"] > 0
+    assert found["fills"]["run"] < compared(plain, places)["fills"]["run"]
+    assert found["causes"] == []  # what came after its end is nobody's
 
 
 def test_without_a_recording_the_remedy_is_named(plain: Path, places: list[str], tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ class Chain:
         is_replay = record.mode == "replay"
         found = timing.arrivals(log, market.least_lag_ns if record.mode == "live" else 0)
         start, end = market.span
-        closed: tuple[tuple[int, int], ...] = () if is_replay else ((end, _FOREVER),)
+        if not log.has_ended:
+            end = min(end, log.end_ns)
+        closed: tuple[tuple[int, int], ...] = () if is_replay and log.has_ended else ((end, _FOREVER),)
         plan = Plan(self._assumed, header.quoter, artifact, header.intensity, self._queue(self._assumed), closed)
         assumed = self._trade(plan)
         stages: list[Stage] = []
@@ -145,6 +147,8 @@ class Chain:
         trading = plan_day(plan, self._catalog, self._day)
         with self._progress.share("the run's own orders"):
             again = trade_again(trading, self._catalog, self._day, self._span.log, found)
+        if not self._span.log.has_ended:
+            again = [fill for fill in again if fill.ts_ns <= self._span.log.end_ns]
         schedule = trading.make_fees()
         priced = [
             fill._replace(
