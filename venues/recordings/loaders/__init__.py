@@ -9,6 +9,7 @@ from market.errors import DataError, EmptyFileError
 from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone
 from venues.recordings.loaders.binance import BinanceLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
+from venues.recordings.loaders.capture import CaptureLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
@@ -30,6 +31,7 @@ LOADERS: dict[str, Loader] = {
         DatabentoLoader(),
         SgxLoader(),
         ShanghaiLoader(),
+        CaptureLoader(),
         MappingLoader(),
     )
 }
