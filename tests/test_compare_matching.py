@@ -8,9 +8,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.compare.matching import match
-from engine.compare.split import CAUSES, Stage, Valuation, by_cause, by_fill, changed_by, steps_of
+from engine.compare.split import CAUSES, FillValuation, Stage, by_cause, by_fill, changed_by, steps_of
 from market.events import ASK, BID
 
 S = 10**9
@@ -20,7 +20,7 @@ _FILL = st.builds(
 )  # fmt: skip
 _FILLS = st.lists(_FILL, max_size=12).map(sorted)
 _STAGES = st.lists(st.builds(Stage, st.sampled_from(CAUSES), st.just("this"), _FILLS), min_size=1, max_size=6)
-VALUE = Valuation(lambda ticks: 12.5 * ticks, 100.37)
+VALUE = FillValuation(lambda ticks: 12.5 * ticks, 100.37)
 
 
 @given(_FILLS, _FILLS, st.integers(0, 20 * S))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.backtest.run_record import last_mid
 from engine.compare import comparison
 from engine.compare.comparison import Comparison, DayShown, Pnl
 from engine.compare.counterfactuals import Chain
@@ -15,7 +16,7 @@ from engine.compare.matching import match
 from engine.compare.page import write_page
 from engine.compare.recording import find_market
 from engine.compare.records import Record, Span, open_record
-from engine.compare.split import CAUSES, Cause, Valuation, by_fill, steps_of
+from engine.compare.split import CAUSES, Cause, FillValuation, by_fill, steps_of
 from engine.config import SHIPPED, Config, apply, override
 from engine.live.records.journal import Header
 from engine.progress import SILENT, Progress
@@ -134,7 +135,7 @@ def _compare_span(
     within_ns = round(asked.within_s * 1e9)
     market = find_market(record, span, catalogs, scratch)
     found = Chain(record, span, market, assumed, scratch, within_ns, progress).explain(model)
-    value = Valuation(found.assumed.contract.mark_value, found.assumed.recorder.last_mid)
+    value = FillValuation(found.assumed.contract.mark_value, last_mid(found.assumed.recorder))
     theirs = found.assumed.recorder.fills
     steps = steps_of(theirs, found.stages, value, within_ns)
     pairs = match(found.ours, theirs, within_ns)

@@ -12,7 +12,7 @@ from engine.compare.counterfactuals import Explained
 from engine.compare.matching import Fate, Pair
 from engine.compare.recording import Market
 from engine.compare.records import Mode, Span
-from engine.compare.split import CAUSES, ByFill, Cause, Step, Valuation, by_cause, changed_by
+from engine.compare.split import CAUSES, ByFill, Cause, FillValuation, Step, by_cause, changed_by
 from engine.reports.numbers import number
 from market.contracts import Contract
 from market.events import BID
@@ -150,7 +150,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def day_shown(
     date: str, span: Span, market: Market, found: Explained, steps: Sequence[Step],
-    pairs: Sequence[Pair], fills: ByFill, value: Valuation, assumed: LatencyConfig,
+    pairs: Sequence[Pair], fills: ByFill, value: FillValuation, assumed: LatencyConfig,
 ) -> DayShown:  # fmt: skip
     """Put what was found about a day into numbers and words."""
     contract = found.assumed.contract
@@ -209,7 +209,7 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
     return {"run": run, "backtest": len(pairs) - counts["ours_only"], **counts}
 
 
-def _fill(pair: Pair, contract: Contract, value: Valuation) -> FillShown:
+def _fill(pair: Pair, contract: Contract, value: FillValuation) -> FillShown:
     ours, theirs = pair
     one = ours or theirs
     assert one is not None

@@ -13,7 +13,7 @@ import msgspec
 
 from engine.backtest.backtest import run_days
 from engine.backtest.episode import Episode
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.calibration import calibrate as calibration
 from engine.compare import timing
 from engine.compare.matching import is_near, match

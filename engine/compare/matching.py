@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 
 type Fate = Literal["same", "other_time", "other_size", "ours_only", "theirs_only"]
 """Of a fill: both had it; both, at other times or with other lots; the run alone (ours); the backtest alone."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from nautilus_trader.model import ClientOrderId, Currency, Money, OrderBookDeltas, TradeTick
 
 from engine.assembly import make_exchange
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.compare.records import Log
 from engine.compare.timing import Arrival
 from engine.plan import TradingPlan

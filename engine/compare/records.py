@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.live.records import order_log
 from engine.live.records.journal import Header, read_header
 from engine.live.records.order_log import ENDED, Answered, Bound, Entry, Filled, Quoting, Sent

@@ -3,15 +3,16 @@ change of PnL is a share. The shares sum to the difference, to the last digit: m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, get_args
 
 import msgspec
 
-from engine.backtest.run_recorder import Fill
+from engine.backtest.run_record import Fill
 from engine.compare.matching import Pair, match
 from market.ledger import Ledger
+from market.valuation import Valuation
 
 type Cause = Literal["latency", "data", "fees", "guards_and_limits", "queue", "unexplained"]
 CAUSES: tuple[Cause, ...] = get_args(Cause.__value__)
@@ -80,10 +81,10 @@ class ByFill(msgspec.Struct, frozen=True):
     fees: Decimal
 
 
-class Valuation:
+class FillValuation:
     """What fills are worth, fees paid, at a mid price in ticks: the ledger's own rule."""
 
-    def __init__(self, mark_value: Callable[[float], float], mid_ticks: float) -> None:
+    def __init__(self, mark_value: Valuation, mid_ticks: float) -> None:
         self._mark_value, self._mid = mark_value, mid_ticks
 
     def of(self, fill: Fill, *, free: bool = False) -> Decimal:
@@ -97,7 +98,7 @@ class Valuation:
         return sum((self.of(fill) for fill in fills), Decimal(0))
 
 
-def steps_of(start: Sequence[Fill], stages: Sequence[Stage], value: Valuation, within_ns: int) -> list[Step]:
+def steps_of(start: Sequence[Fill], stages: Sequence[Stage], value: FillValuation, within_ns: int) -> list[Step]:
     """What each stage changed against the one before it."""
     found = []
     before, pnl = start, value.total(start)
@@ -123,7 +124,7 @@ def changed_by(steps: Sequence[Step]) -> dict[Cause, int]:
     return {cause: sum(step.changed for step in steps if step.cause == cause) for cause in CAUSES}
 
 
-def by_fill(pairs: Sequence[Pair], value: Valuation) -> ByFill:
+def by_fill(pairs: Sequence[Pair], value: FillValuation) -> ByFill:
     """The difference by what became of fills."""
     extra = missed = sizes = fees = Decimal(0)
     for ours, theirs in pairs:
