@@ -12,6 +12,7 @@ from engine.backtest.run_record import Fill
 from engine.compare.matching import match
 from engine.compare.split import CAUSES, FillValuation, Stage, by_cause, by_fill, changed_by, steps_of
 from market.events import ASK, BID
+from market.valuation import Valuation
 
 S = 10**9
 _FILL = st.builds(
@@ -20,7 +21,7 @@ _FILL = st.builds(
 )  # fmt: skip
 _FILLS = st.lists(_FILL, max_size=12).map(sorted)
 _STAGES = st.lists(st.builds(Stage, st.sampled_from(CAUSES), st.just("this"), _FILLS), min_size=1, max_size=6)
-VALUE = FillValuation(lambda ticks: 12.5 * ticks, 100.37)
+VALUE = FillValuation(Valuation(12.5), 100.37)
 
 
 @given(_FILLS, _FILLS, st.integers(0, 20 * S))
