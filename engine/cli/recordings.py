@@ -31,6 +31,15 @@ _SHOWN_DAYS = 40
     metavar="YAML",
     help="What the columns of any CSV or Parquet mean (docs/recordings.md); the files are one recording.",
 )
+@click.option(
+    "--instruments",
+    "--instrument",
+    "--symbols",
+    "instruments",
+    default="",
+    metavar="A,B",
+    help="What the files are of, where they do not say (hftbacktest); those to import of many (ITCH).",
+)
 @click.option("--try", "trial", is_flag=True, help="Show the first events as understood, and write nothing.")
 @click.option("--again", is_flag=True, help="Import again what is there already (after a change of contract terms).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON, of a trial the events.")
@@ -40,22 +49,26 @@ def import_(
     files: tuple[Path, ...],
     format_name: str | None,
     mapping: Path | None,
+    instruments: str,
     trial: bool,
     again: bool,
     as_json: bool,
 ) -> None:
     """Import recordings into the catalog.
 
-    CTP, Binance, Tardis, Coinbase, Bitstamp, LOBSTER, Databento and SGX files are known by their content; any other
-    CSV or Parquet by a mapping file.
+    CTP, Binance, Tardis, Coinbase, Bitstamp, LOBSTER, Databento, ITCH, hftbacktest and SGX files and Nautilus'
+    catalogs are known by their content; any other CSV or Parquet by a mapping file.
     """
     from engine.cli import console
     from engine.recordings.importing import import_files, try_files
 
+    named = [name.strip() for name in instruments.split(",") if name.strip()]
     if trial:
-        _show_trials(try_files(config, list(files), format_name, mapping=mapping), as_json)
+        _show_trials(try_files(config, list(files), format_name, mapping=mapping, instruments=named), as_json)
         return
-    imports = import_files(config, list(files), format_name, mapping=mapping, again=again, progress=console.PROGRESS)
+    imports = import_files(
+        config, list(files), format_name, mapping=mapping, instruments=named, again=again, progress=console.PROGRESS
+    )
     for path in imports.empty:
         click.echo(f"{path}: skipped, it holds no rows", err=True)
     if imports.done:

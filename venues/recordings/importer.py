@@ -52,6 +52,7 @@ def import_recording(
 
     """
     sources = [Source(path.name, sha256(path) if first is None else "") for path in recording.files]
+    sources += [Source(f"--instruments {name}", "") for name in recording.chosen]
     known = [] if again else catalog.completed(sources)
     if known:
         return Imported(recording.name, known, sum_counts(day.drops for day in known), skipped=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from market.errors import DataError, EmptyFileError
 from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone
 from venues.recordings.loaders.binance import BinanceLoader
@@ -12,6 +14,7 @@ from venues.recordings.loaders.bitstamp import BitstampLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
+from venues.recordings.loaders.itch import ItchLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
 from venues.recordings.loaders.sgx import SgxLoader
@@ -30,6 +33,7 @@ LOADERS: dict[str, Loader] = {
         DatabentoLoader(),
         SgxLoader(),
         ShanghaiLoader(),
+        ItchLoader(),
         MappingLoader(),
     )
 }
@@ -59,11 +63,15 @@ def traits(format_name: str) -> Traits:
 
 
 def recordings(
-    paths: Sequence[Path], format_name: str | None = None, empty: list[Path] | None = None
+    paths: Sequence[Path],
+    format_name: str | None = None,
+    empty: list[Path] | None = None,
+    chosen: Sequence[str] = (),
 ) -> list[Recording]:
     """Group files into recordings, each with its loader's name.
 
-    Files without a row go into `empty`, where one is given: a day without trades is normal.
+    Files without a row go into `empty`, where one is given: a day without trades is normal. `chosen` are the
+    instruments that a user named, for formats that ask for them.
     """
     by_loader: dict[str, list[Path]] = {}
     for path in dict.fromkeys(paths):
@@ -79,7 +87,18 @@ def recordings(
         if empty is None:
             raise EmptyFileError(f"{path}: the file is empty")
         empty.append(path)
-    return [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
+    found = [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
+    return [_with_choice(rec, tuple(dict.fromkeys(chosen))) for rec in found] if chosen else found
+
+
+def _with_choice(recording: Recording, chosen: tuple[str, ...]) -> Recording:
+    named = ",".join(chosen)
+    match LOADERS[recording.format].traits.asks:
+        case "":
+            raise DataError(f"--instruments {named}: {recording.name} ({recording.format}) says itself what it is of")
+        case "instrument" if len(chosen) > 1:
+            raise DataError(f"--instruments {named}: {recording.name} ({recording.format}) is of one instrument")
+    return msgspec.structs.replace(recording, chosen=chosen)
 
 
 __all__ = ["LOADERS", "Loader", "Recording", "Traits", "detect", "mapped_recording", "recordings", "traits"]

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 import msgspec
 import zstandard
@@ -35,22 +35,27 @@ class Traits(msgspec.Struct, frozen=True):
         Trades are those of the interval since the last book, told at its end.
     books_first : bool
         A best price may be seen to shrink before the trade that shrank it.
+    asks : str
+        What a user says of files that cannot tell: the `instrument` they are of, or which `symbols` to read of many.
 
     """
 
     snapshots: bool = False
     books_first: bool = False
+    asks: Literal["", "instrument", "symbols"] = ""
 
 
 class Recording(msgspec.Struct, frozen=True):
     """Files that together are one recording, in the order in which they are read.
 
-    With `trades_alone` it tells of no book: its trades stand without one.
+    With `trades_alone` it tells of no book: its trades stand without one. `chosen` is what a user said of its
+    instruments (`Traits.asks`): with another choice the same files are another recording.
     """
 
     format: str
     files: tuple[Path, ...]
     trades_alone: bool = False
+    chosen: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from market.contracts import Contract
 from market.errors import DataError
 from market.events import Level
+from market.sessions import wall_ns
 
 _CACHE = 100_000
 _MAX_PRICE = 1.7e13
@@ -19,6 +23,7 @@ _MAX_COUNT = 1 << 62
 _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_HOUR_NS = 3_600 * _NS["s"]
 _SPANS = [(_FIRST_S * _NS["s"] // ns, _LAST_S * _NS["s"] // ns, ns) for ns in _NS.values()]
 
 
@@ -141,6 +146,19 @@ def in_unit(stamp: int | Decimal, unit: Literal["s", "ms", "us", "ns"]) -> int:
     if not _FIRST_S * _NS["s"] <= ns < _LAST_S * _NS["s"]:
         raise ValueError(f"{stamp} {unit} since 1970 is not between 1990 and 2100")
     return ns
+
+
+def since_midnight(date: dt.date, ns: int, zone: ZoneInfo) -> int:
+    """Nanoseconds since 1970 when a local clock shows `ns` after midnight; raises `ValueError` past the day's end."""
+    hours, rest = divmod(ns, _HOUR_NS)
+    if not 0 <= hours < 24:
+        raise ValueError(f"{ns / _NS['s']:g} s after midnight is no time of a day")
+    return _at_hour(date, hours, zone) + rest
+
+
+@cache
+def _at_hour(date: dt.date, hours: int, zone: ZoneInfo) -> int:
+    return wall_ns(date, hours * 3_600, zone)
 
 
 def whole_number(text: str) -> int:
