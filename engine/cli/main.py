@@ -11,6 +11,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     recordings.import_,
     recordings.inspect,
     recordings.events,
+    recordings.export,
     recordings.record,
     recordings.simulate,
     backtests.backtest,

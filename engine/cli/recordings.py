@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.recordings.importing import Imports, Trial
     from engine.reports.inspection import Inspection
     from venues.recordings.catalog import Day
+    from venues.recordings.hftbacktest_export import Exported
     from venues.recordings.importer import Imported
 
 _SHOWN_DAYS = 40
@@ -166,6 +167,34 @@ def _line(event: TradeShown | BookShown) -> str:
         return f"{event.ts} trade {event.lots} @ {event.price:g} {event.aggressor}"
     bids, asks = (" ".join(f"{p:.12g}:{size:.12g}" for p, size in side) for side in (event.bids, event.asks))
     return f"{event.ts} book {bids or '–'} | {asks or '–'}"
+
+
+@click.command()
+@click.argument("instrument")
+@options.dates
+@click.option("--format", "format_name", default="hftbacktest", show_default=True, help="Whose file to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file for one day, or a folder [INSTRUMENT.DATE.npz, here]."
+)
+@options.as_json
+@configured
+def export(
+    config: Config, instrument: str, dates: str | None, format_name: str, out: Path | None, as_json: bool
+) -> None:
+    """Write recorded days for another engine: hftbacktest."""
+    from engine.cli import console
+    from engine.recordings.exporting import export_days
+
+    done = export_days(config, instrument, dates, format_name, out, console.PROGRESS)
+    console.emit(done, as_json, lambda: _show_exports(done))
+
+
+def _show_exports(done: list[Exported]) -> None:
+    for one in done:
+        click.echo(f"{one.path}: {one.day.instrument} {one.day.date}, {one.rows:,} events")
+        if one.exchange_ahead_ns:
+            seconds = one.exchange_ahead_ns / 1e9
+            click.echo(f"{one.path}: the exchange's clock ran ahead: its times are set back by {seconds:.6f} s")
 
 
 @click.command()

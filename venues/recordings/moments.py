@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nautilus_trader.model import TradeTick
 
 from market.events import Level
 from market.level_book import LevelBook
-from market.nautilus import Decoder, Instrument, batches
+from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
 
 
@@ -24,16 +24,17 @@ class Print(NamedTuple):
 class Moment(NamedTuple):
     """One update of the book, or one trade; arrival and exchange time in ns.
 
-    A change (0, 0, 0) empties the book.
+    A change (0, 0, 0) empties the book. `owners`, where asked for, are the orders that made the other changes (L3).
     """
 
     ts: int
     ts_event: int
     changes: list[Level]
     trade: Print | None
+    owners: Sequence[int] = ()
 
 
-def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
+def moments(catalog: Catalog, day: Day, *, with_owners: bool = False) -> Iterator[Moment]:
     """Yield a day's updates and trades, one catalog file in memory at a time."""
     decoder = Decoder(Instrument(catalog.contract(day)))
     for deltas, trades in catalog.chunks(day):
@@ -44,7 +45,9 @@ def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
                 yield _print(trade, decoder)
                 trade = next(waiting, None)
             levels, clear = decoder.levels(update)
-            yield Moment(update.ts_init, update.ts_event, [(0, 0, 0), *levels] if clear else levels, None)
+            changes = [(0, 0, 0), *levels] if clear else levels
+            named = owners(update) if with_owners else ()
+            yield Moment(update.ts_init, update.ts_event, changes, None, named)
         while trade is not None:
             yield _print(trade, decoder)
             trade = next(waiting, None)

@@ -82,7 +82,7 @@ def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
     book, tally, series = LevelBook(), _Tally(), Series([], [], [], [])
     keep = max(1, day.book_updates // _MAX_SERIES)
     last_ts, touch = 0, (0, 0)
-    for ts, _, changes, trade in moments(catalog, day):
+    for ts, _, changes, trade, _ in moments(catalog, day):
         if last_ts:
             _hold(tally, book, touch, (last_ts, ts), sessions)
         last_ts = ts

@@ -14,6 +14,7 @@ from venues.recordings.loaders.bitstamp import BitstampLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
+from venues.recordings.loaders.hftbacktest import HftbacktestLoader
 from venues.recordings.loaders.itch import ItchLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
@@ -34,6 +35,7 @@ LOADERS: dict[str, Loader] = {
         SgxLoader(),
         ShanghaiLoader(),
         ItchLoader(),
+        HftbacktestLoader(),
         MappingLoader(),
     )
 }

@@ -219,7 +219,8 @@ def is_header_alone(path: Path) -> bool:
     """Tell whether a text file holds a header and no row: an empty day is normal."""
     with open_binary(path) as raw:
         first, _, rest = raw.read(1 << 16).lstrip().partition(b"\n")
-    return not rest.strip() and first[:1].isalpha() and b"," in first and not first.startswith(b"DBN")
+    is_text = b"\0" not in first and not first.startswith(b"DBN")
+    return not rest.strip() and first[:1].isalpha() and b"," in first and is_text
 
 
 def head(path: Path, size: int = 4096) -> str:
