@@ -18,6 +18,7 @@ from venues.recordings.loaders.hftbacktest import HftbacktestLoader
 from venues.recordings.loaders.itch import ItchLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
+from venues.recordings.loaders.nautilus import NautilusLoader
 from venues.recordings.loaders.sgx import SgxLoader
 from venues.recordings.loaders.shanghai import ShanghaiLoader
 from venues.recordings.loaders.tardis import TardisLoader
@@ -36,6 +37,7 @@ LOADERS: dict[str, Loader] = {
         ShanghaiLoader(),
         ItchLoader(),
         HftbacktestLoader(),
+        NautilusLoader(),
         MappingLoader(),
     )
 }
@@ -76,7 +78,7 @@ def recordings(
     instruments that a user named, for formats that ask for them.
     """
     by_loader: dict[str, list[Path]] = {}
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(file for named in paths for file in _files(named)):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         try:
@@ -91,6 +93,19 @@ def recordings(
         empty.append(path)
     found = [rec for name, files in by_loader.items() for rec in LOADERS[name].group(files)]
     return [_with_choice(rec, tuple(dict.fromkeys(chosen))) for rec in found] if chosen else found
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or those of a folder that is a catalog of Nautilus."""
+    if not path.is_dir():
+        return [path]
+    if (path / "manifest").is_dir():
+        raise DataError(f"{path}: it is a catalog already; read it with --set data.path={path}")
+    nautilus = LOADERS[NautilusLoader.name]
+    files = [file for file in sorted(path.rglob("*.parquet")) if nautilus.recognises(file, head(file, 4))]
+    if not files:
+        raise DataError(f"{path}: a folder, and no catalog of Nautilus; name the files in it")
+    return files
 
 
 def _with_choice(recording: Recording, chosen: tuple[str, ...]) -> Recording:
