@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.contracts import ContractTable
@@ -163,6 +163,14 @@ def test_what_it_cannot_know_is_refused() -> None:
     refused(cmm("import", f"{BTC}.npz"), "not of hftbacktest's events")
 
 
+def test_trades_alone_are_kept_and_come_back() -> None:
+    imported(write(f"{BTC}.npz", row(TRADE | BUY, 0, 64000.0, 1.0), row(TRADE | SELL, 1, 64000.1, 2.0)))
+    exported("one.npz")
+    assert cmm("import", "one.npz", "--set", "data.path=again").exit_code == 0
+    assert digest("again") == digest("data")
+    assert trades(BTC) == [(64000.0, 1000, "buy"), (64000.1, 2000, "sell")]
+
+
 def test_an_empty_array_is_skipped() -> None:
     empty, full = write(f"{BTC}.2024-07-18.npz"), write(f"{BTC}.2024-07-19.npz", *BOOK)
     result = cmm("import", empty, full)
@@ -238,7 +246,8 @@ def test_an_export_says_what_it_cannot_do() -> None:
     refused(cmm("export", BTC, "--out", "one.npz"), "2 days", "--dates")
     refused(cmm("export", BTC, "--format", "csv"), "unknown", "hftbacktest")
     refused(cmm("export", BTC, "--out", "nowhere/one.npz", "--dates", "2024-07-19"), "no folder nowhere")
-    assert cmm("export", BTC).exit_code == 0
+    told = json.loads(cmm("export", BTC, "--json").stdout)
+    assert [(one["path"], one["rows"]) for one in told] == [(f"{BTC}.2024-07-19.npz", 4), (f"{BTC}.2024-07-20.npz", 5)]
     assert [path.name for path in sorted(Path().glob("*.20*.npz"))] == [
         f"{BTC}.2024-07-19.npz",
         f"{BTC}.2024-07-20.npz",
@@ -255,6 +264,7 @@ def test_both_clocks_are_in_order_and_no_row_is_lost(times: list[int]) -> None:
         assert (np.diff(key[chosen]) >= 0).all()
 
 
+@settings(max_examples=40)
 @given(place=st.integers(0, 2_000), byte=st.integers(0, 255), cut=st.integers(0, 80))
 def test_a_damaged_file_is_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, place: int, byte: int, cut: int

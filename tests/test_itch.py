@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.contracts import ContractTable
@@ -151,6 +151,7 @@ def test_messages_are_found_across_the_pieces_of_a_file(monkeypatch: pytest.Monk
     assert last(AAPL) == ([[165.0, 90.0]], [[165.03, 200.0]])
 
 
+@settings(max_examples=40)
 @given(place=st.integers(0, 400), byte=st.integers(0, 255), cut=st.integers(0, 60))
 def test_a_damaged_file_is_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, place: int, byte: int, cut: int

@@ -4,7 +4,8 @@ Events of the exchange's side are in order of its clock, those of the local side
 clocks disagree, an event stands twice. No event may arrive before it happens, else a strategy there would see
 the future: if the exchange's clock runs ahead, its times are set back, all by the same (`correct_local_timestamp` moves
 the other clock; here arrival is what is trusted). Of orders (L3) the sequence is the truth: none may be deleted before
-it was added, so that an exchange's time that runs backwards is held. The same day gives the same bytes.
+it was added, so that an exchange's time that runs backwards is held; likewise a whole book comes before all that
+arrived after it. The same day gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -33,6 +34,7 @@ from venues.recordings.loaders.hftbacktest_file import (
     EVENT,
     EXCHANGE_EVENT,
     FILL,
+    KIND,
     LOCAL_EVENT,
     MODIFY,
     NOTE,
@@ -56,7 +58,7 @@ type _Row = tuple[int, int, int, int, int, int]
 class Exported(msgspec.Struct, frozen=True):
     """What was written: rows, and by how much the exchange's times were set back (ns)."""
 
-    path: Path
+    path: str
     day: Day
     rows: int
     exchange_ahead_ns: int
@@ -70,9 +72,10 @@ def export_hftbacktest(catalog: Catalog, day: Day, path: Path) -> Exported:
     contract = catalog.contract(day)
     with tempfile.TemporaryFile(dir=path.parent) as rows:
         times = [_write(rows, batch, contract) for batch in _batches(catalog, day)]
-        told, local = (np.concatenate([part[i] for part in times]) for i in (0, 1))
+        told, local, whole = (np.concatenate([part[i] for part in times]) for i in (0, 1, 2))
         ahead = max(0, int((told - local).max()))
-        held = np.maximum.accumulate(told) if day.orders else told
+        placed = np.where(whole, _earliest_from(told), told)
+        held = np.maximum.accumulate(placed) if day.orders else placed
         exchange = np.minimum(held - ahead, local)
         places, sides = _in_order(exchange)
         del local, times
@@ -90,7 +93,7 @@ def export_hftbacktest(catalog: Catalog, day: Day, path: Path) -> Exported:
                     member.write(part.tobytes())
             out.writestr(_member(NOTE), msgspec.json.encode(Note(day.instrument, day.depth)))
         del events
-    return Exported(path, day, len(places), ahead)
+    return Exported(str(path), day, len(places), ahead)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -99,8 +102,8 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _write(out: IO[bytes], rows: list[_Row], contract: Contract) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Append rows; return their exchange and arrival times."""
+def _write(out: IO[bytes], rows: list[_Row], contract: Contract) -> list[NDArray[Any]]:
+    """Append rows; return their exchange and arrival times, and which are of a whole book."""
     columns = np.array(rows, np.int64)
     events = np.zeros(len(rows), EVENT)
     events["ev"], events["exch_ts"], events["local_ts"] = columns[:, 0], columns[:, 1], columns[:, 2]
@@ -108,7 +111,12 @@ def _write(out: IO[bytes], rows: list[_Row], contract: Contract) -> tuple[NDArra
     events["qty"] = np.round(columns[:, 4] * contract.lot, contract.size_precision)
     events["order_id"] = columns[:, 5]
     out.write(events.tobytes())
-    return columns[:, 1].copy(), columns[:, 2].copy()
+    return [columns[:, 1].copy(), columns[:, 2].copy(), np.isin(columns[:, 0] & KIND, (CLEAR, SNAPSHOT))]
+
+
+def _earliest_from(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The earliest of each time and those after it."""
+    return np.minimum.accumulate(times[::-1])[::-1]
 
 
 def _in_order(exchange: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
@@ -118,8 +126,7 @@ def _in_order(exchange: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
     order of its clock, then the local ones.
     """
     n = len(exchange)
-    later = np.minimum.accumulate(exchange[::-1])[::-1]
-    once = (np.maximum.accumulate(exchange) == exchange) & (later == exchange)
+    once = (np.maximum.accumulate(exchange) == exchange) & (_earliest_from(exchange) == exchange)
     stretch = np.cumsum(once)
     twice = np.flatnonzero(~once)
     by_exchange = twice[np.argsort(exchange[twice], kind="stable")]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from market.errors import DataError, EmptyFileError
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, OrderUpdate, Trade
 from market.level_book import LevelBook
@@ -43,6 +45,7 @@ _NAMED = re.compile(r"([\w-]+\.[A-Z]+)(?:[._]\d{4}-?\d{2}-?\d{2})?\.np[yz]")
 _AGGRESSORS = {BUY_EVENT: BUY, SELL_EVENT: SELL}
 _SIDES = {BUY_EVENT: BID, SELL_EVENT: ASK}
 _SIDE = BUY_EVENT | SELL_EVENT
+_BOOK = (DEPTH, CLEAR, SNAPSHOT, ADD, CANCEL, MODIFY)
 _NO_WHOLE_BOOK = "no event shows the whole book: what rested before the first is missing until it changes"
 
 type _Row = tuple[int, int, int, float, float, int, int, float]
@@ -66,7 +69,10 @@ class HftbacktestLoader:
             if is_whole or not recordings or recordings[-1][0] != name:
                 recordings.append((name, []))
             recordings[-1][1].append(path)
-        return [Recording(self.name, tuple(files)) for _, files in recordings]
+        return [
+            Recording(self.name, tuple(files), trades_alone=not any(_tells_of_a_book(path) for path in files))
+            for _, files in recordings
+        ]
 
     def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
         return in_time(_events(recording, terms, findings), findings, recording.name)
@@ -85,6 +91,10 @@ def _begins(path: Path) -> tuple[int, bool]:
         if len(seen):
             return int(seen["local_ts"][0]), int(seen["ev"][0]) & (KIND | _SIDE) == CLEAR
     return 0, False
+
+
+def _tells_of_a_book(path: Path) -> bool:
+    return any(np.isin(events["ev"] & KIND, _BOOK).any() for events in pieces(path))
 
 
 def _events(recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:

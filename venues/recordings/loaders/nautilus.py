@@ -1,8 +1,8 @@
 """Nautilus' own catalogs: order book deltas (of levels or of orders), depth, best quotes, and trades.
 
 What tells most of an instrument's book is read: deltas, else depth, else quotes. A delta with F_LAST ends an event,
-or a later time where the flag was not set; CLEAR empties the book. Deltas are of orders (L3) where two ids stand
-at one price, else of levels. The contract table's terms must be those of the catalog's instrument.
+or a later time where the flag was not set; CLEAR empties the book. Deltas are of orders (L3) where two ids were
+added at one price, else of levels. The contract table's terms must be those of the catalog's instrument.
 """
 
 from __future__ import annotations
@@ -177,14 +177,17 @@ def _deltas(paths: list[Path], grid: Grid, findings: Findings) -> Iterator[Event
 
 
 def _are_orders(paths: list[Path]) -> bool:
-    """Whether two ids stand at one price: then deltas are of orders."""
+    """Whether two ids were added at one price: then deltas are of orders."""
     from venues.recordings.loaders.nautilus_tables import batches
 
     ids: dict[float, int] = {}
     for path in paths:
         for rows in batches(path):
-            for price, order in set(zip(rows.amounts("price"), rows.integers("order_id"), strict=True)):
-                if price and order and ids.setdefault(price, order) != order:
+            for action, price, order in set(
+                zip(rows.words("action"), rows.amounts("price"), rows.integers("order_id"), strict=True)
+            ):
+                is_added = order and _ACTIONS.get(action, action) == _ADD
+                if is_added and ids.setdefault(price, order) != order:
                     return True
     return False
 
