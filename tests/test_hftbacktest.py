@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from market.contracts import ContractTable
 from market.errors import DataError
 from tests.dirty import MS, T0, books, cmm, events, imported, last, refused, trades
-from venues.recordings.hftbacktest_export import _in_order
+from venues.recordings.hftbacktest_export import _blocks, _in_order, _stand_once
 from venues.recordings.loaders import LOADERS, Recording
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.terms import RecordingTerms
@@ -254,13 +254,21 @@ def test_an_export_says_what_it_cannot_do() -> None:
     ]
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
-def test_both_clocks_are_in_order_and_no_row_is_lost(times: list[int]) -> None:
-    exchange = np.array(times)
-    places, sides = _in_order(exchange)
-    for flag, key in ((EXCH, exchange), (LOCAL, np.arange(len(times)))):
+@pytest.mark.parametrize("rows", [1, 4, 100])
+@given(times=st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_both_clocks_are_in_order_and_no_row_is_lost(rows: int, times: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("venues.recordings.hftbacktest_export._ROWS", rows)
+        check_order(np.array(times))
+
+
+def check_order(exchange: np.ndarray[Any, Any]) -> None:
+    blocks = [(*_in_order(exchange[block]), block.start) for block in _blocks(_stand_once(exchange))]
+    places = np.concatenate([found + start for found, _, start in blocks])
+    sides = np.concatenate([found for _, found, _ in blocks])
+    for flag, key in ((EXCH, exchange), (LOCAL, np.arange(len(exchange)))):
         chosen = places[(sides & np.uint64(flag)) != 0]
-        assert sorted(chosen) == list(range(len(times)))
+        assert sorted(chosen) == list(range(len(exchange)))
         assert (np.diff(key[chosen]) >= 0).all()
 
 
