@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from market.errors import DataError, EmptyFileError
-from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone
+from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone, members
 from venues.recordings.loaders.binance import BinanceLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
+from venues.recordings.loaders.bybit import BybitLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
@@ -22,6 +23,7 @@ LOADERS: dict[str, Loader] = {
     loader.name: loader
     for loader in (
         CtpLoader(),
+        BybitLoader(),
         BinanceLoader(),
         TardisLoader(),
         CoinbaseLoader(),
@@ -66,9 +68,7 @@ def recordings(
     Files without a row go into `empty`, where one is given: a day without trades is normal.
     """
     by_loader: dict[str, list[Path]] = {}
-    for path in dict.fromkeys(paths):
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
+    for path in members(paths, empty):
         try:
             name = detect(path).name if format_name is None else format_name
             if name in _PARTS_MAY_BE_EMPTY or not is_header_alone(path):

@@ -70,7 +70,7 @@ class BinanceStream:
             self._counts["diff_before_snapshot"] += len(self._waiting)
 
     def _snapshot(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        levels, snapshot_id = self._levels(data["bids"], data["asks"]), int(data["lastUpdateId"])
+        levels, snapshot_id = self._grid.levels(data["bids"], data["asks"]), int(data["lastUpdateId"])
         stamp = int(data.get("T") or data.get("E") or 0)
         event_ts = epoch_ns(stamp) if stamp else ts
         if self._last_id is not None and snapshot_id < self._last_id:
@@ -119,7 +119,7 @@ class BinanceStream:
             self._counts["sequence_gap"] += 1  # kept: a diff holds sizes, not changes; but it is counted
             self._sound = False
         self._last_id, self._chained = last, True
-        levels = self._levels(data["b"], data["a"])
+        levels = self._grid.levels(data["b"], data["a"])
         self._kept.append(_Diff(first, previous, last, levels))
         for level in levels:
             self._book.set(*level)
@@ -196,13 +196,3 @@ class BinanceStream:
             raise ValueError(f"an aggregate of the trades {first} to {last}")
         seen = [self._trades.again(trade) for trade in range(first, last + 1)]
         return any(seen)
-
-    def _levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
-        levels: list[Level] = []
-        level = self._grid.level
-        for side, rows in ((BID, bids), (ASK, asks)):
-            for row in rows:
-                found = level(side, row[0], row[1])
-                if found is not None:
-                    levels.append(found)
-        return levels
