@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from market.contracts import Contract
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
@@ -23,6 +23,10 @@ _KEPT_DIFFS = 2_000
 _MAX_AGGREGATE = 100_000
 
 
+type Shown = Literal["book", "quotes", "trades"]
+"""What a capture tells of: diffs of the book, the best quotes, or trades alone."""
+
+
 class _Diff(NamedTuple):
     first: int
     previous: int
@@ -31,9 +35,10 @@ class _Diff(NamedTuple):
 
 
 class BinanceStream:
-    """Turns one symbol's messages into events."""
+    """Turns one symbol's messages into events; `shown` says whether they tell of a book, or of less."""
 
-    def __init__(self, contract: Contract, counts: Counter[str]) -> None:
+    def __init__(self, contract: Contract, counts: Counter[str], shown: Shown = "book") -> None:
+        self._shown = shown
         self.id = contract.id
         self._grid = Grid(contract, counts)
         self._counts = counts
@@ -49,7 +54,7 @@ class BinanceStream:
 
     @property
     def has_book(self) -> bool:
-        return self._last_id is not None
+        return self._last_id is not None or self._shown == "trades"
 
     def events(self, ts: int, kind: str, data: Any) -> Sequence[Event]:
         """What a message comes to."""
@@ -135,18 +140,29 @@ class BinanceStream:
         return previous == self._last_id
 
     def _best_quote(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        if self._last_id is None:
+        if self._last_id is None and self._shown == "book":
             self._counts["quote_before_snapshot"] += 1
             return ()
-        if int(data["u"]) <= self._last_id:
+        if self._last_id is not None and int(data["u"]) <= self._last_id:
             self._counts["quote_older_than_book"] += 1
             return ()
+        if self._shown == "quotes":
+            return self._quote_alone(ts, data)
         self._quote = data
         levels = self._touch(data)
         if not levels:
             return ()
         event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
         return (BookUpdate(self.id, event_ts, ts, levels),)
+
+    def _quote_alone(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
+        """A best quote where nothing else shows the book."""
+        levels = self._grid.snapshot([(BID, data["b"], data["B"]), (ASK, data["a"], data["A"])])
+        self._last_id = int(data["u"])
+        if levels is None:
+            return ()
+        event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
+        return (BookUpdate(self.id, event_ts, ts, levels, snapshot=True, depth=1),)
 
     def _touch(self, quote: dict[str, Any]) -> list[Level]:
         """Level changes that make the quote the touch; prices better than it are gone."""
@@ -166,7 +182,7 @@ class BinanceStream:
         return changes
 
     def _trade(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        if self._last_id is None:
+        if self._last_id is None and self._shown == "book":
             self._counts["trade_before_snapshot"] += 1
             return ()
         if data.get("X", "MARKET") != "MARKET":

@@ -23,7 +23,7 @@ _PREFIX = re.compile(
     r"\s*(?:(?P<number>\d{9,20}(?:\.\d{1,9})?)"
     r"|(?P<day>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,9}))?"
     r"\s?(?P<zone>Z|UTC|[+-]\d\d:?\d\d)?)"
-    r'(?:\s*[,;|]\s*|\s+)(?=[\{\["])'
+    r'(?:\s*[,;|]\s*|\s+)(?="?[\{\[])'
 )
 _UNKNOWN_TIMES = 10_000
 """Messages that may precede the first that says when it was sent."""
