@@ -15,6 +15,7 @@ from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
+from venues.recordings.loaders.okx import OkxLoader
 from venues.recordings.loaders.sgx import SgxLoader
 from venues.recordings.loaders.shanghai import ShanghaiLoader
 from venues.recordings.loaders.tardis import TardisLoader
@@ -24,6 +25,7 @@ LOADERS: dict[str, Loader] = {
     for loader in (
         CtpLoader(),
         BybitLoader(),
+        OkxLoader(),
         BinanceLoader(),
         TardisLoader(),
         CoinbaseLoader(),

@@ -188,9 +188,9 @@ def digest(path: Path) -> str:
         return found.hexdigest()
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end)."""
-    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig") as text:  # type: ignore[type-var]
+def lines(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end); `errors` as `open` takes it, for what is not UTF-8."""
+    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig", errors) as text:  # type: ignore[type-var]
         try:
             for number, line in enumerate(text, 1):
                 yield number, line.rstrip("\r\n")
@@ -199,17 +199,29 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class Rows:
-    """Rows of a CSV file as fields by name, with errors that name file, line and column."""
+    """Rows of a CSV file as fields by name, with errors that name file, line and column.
 
-    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
-        self.path = path
+    Parameters
+    ----------
+    path : Path
+    columns : Sequence[str], optional
+        Names of the columns, instead of those in the first line.
+    headed : bool
+        The first line is a header even where `columns` are given: it may be written in another encoding.
+
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None, *, headed: bool = False) -> None:
+        self.path, self._headed = path, headed
         self.line = 0
         self._given = columns
         self.columns: dict[str, int] = {}
         self._row: list[str] = []
 
     def __iter__(self) -> Iterator[Rows]:
-        source = lines(self.path)
+        source = lines(self.path, "replace" if self._headed else "strict")
+        if self._headed:
+            next(source, None)
         if self._given is None:
             header = next(source, None)
             if header is None:

@@ -18,7 +18,7 @@ from venues.recordings.loaders.bybit_files import BybitFile, kind, look, sent, s
 from venues.recordings.loaders.capture import Capture
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
-from venues.recordings.loaders.trades import Columns, TradeRows, aggressor
+from venues.recordings.loaders.trades import TRADES_AT_MATCH, Columns, TradeRows, aggressor
 from venues.recordings.loaders.units import Grid, epoch_ns
 from venues.recordings.terms import RecordingTerms
 
@@ -28,7 +28,6 @@ _COLUMNS = {
 }
 _RESTARTED = 1
 """Update id of a snapshot after the exchange's service was started anew."""
-_TRADES_AT_MATCH = "trades bear no arrival times: each stands at the time of its match"
 
 
 class BybitLoader:
@@ -157,7 +156,7 @@ def _trades(files: list[BybitFile], feeds: _Feeds) -> Iterator[Event]:
             trade = feed.trades.row(row, ts, names)
             if trade is not None:
                 yield trade
-            feeds.findings.note(feed.id, "trades", _TRADES_AT_MATCH)
+            feeds.findings.note(feed.id, "trades", TRADES_AT_MATCH)
 
 
 def _messages(files: list[BybitFile], feeds: _Feeds) -> Iterator[Event]:

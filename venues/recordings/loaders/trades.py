@@ -9,6 +9,7 @@ from venues.recordings.loaders.base import Rows
 from venues.recordings.loaders.order import Seen
 from venues.recordings.loaders.units import Grid
 
+TRADES_AT_MATCH = "trades bear no arrival times: each stands at the time of its match"
 _SIDES = {"buy": BUY, "sell": SELL, "": NO_AGGRESSOR}
 
 
