@@ -8,6 +8,7 @@ from pathlib import Path
 from market.errors import DataError, EmptyFileError
 from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone, members
 from venues.recordings.loaders.binance import BinanceLoader
+from venues.recordings.loaders.binance_archive import BinanceArchiveLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
 from venues.recordings.loaders.bybit import BybitLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
@@ -26,6 +27,7 @@ LOADERS: dict[str, Loader] = {
         CtpLoader(),
         BybitLoader(),
         OkxLoader(),
+        BinanceArchiveLoader(),
         BinanceLoader(),
         TardisLoader(),
         CoinbaseLoader(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from market.events import BUY, NO_AGGRESSOR, SELL, Trade
@@ -11,6 +12,8 @@ from venues.recordings.loaders.units import Grid
 
 TRADES_AT_MATCH = "trades bear no arrival times: each stands at the time of its match"
 _SIDES = {"buy": BUY, "sell": SELL, "": NO_AGGRESSOR}
+BUYER_WAS_MAKER = {"true": SELL, "false": BUY, "1": SELL, "0": BUY}
+"""What words in a column that says whether the buyer was the maker mean."""
 
 
 def aggressor(word: str) -> int:
@@ -59,13 +62,12 @@ class TradeRows:
         ticks = grid.ticks(price)
         return Trade(grid.contract.id, *stamp, ticks, lots, side) if ticks is not None else None
 
-    def row(self, row: Rows, ts: int, names: Columns) -> Trade | None:
-        """The trade of a row whose side is a word; `ts` is its only time, ns."""
+    def row(self, row: Rows, ts: int, names: Columns, sides: Mapping[str, int] = _SIDES) -> Trade | None:
+        """The trade of a row, with the aggressor by `sides`; `ts` is its only time, ns."""
         price, size = row.optional(names.price), row.optional(names.size)
         if price is None or size is None:
             raise row.error(names.price if price is None else names.size, "a number")
-        try:
-            side = aggressor(row.text(names.side))
-        except ValueError:
-            raise row.error(names.side, "buy or sell") from None
+        side = sides.get(row.text(names.side).strip().lower())
+        if side is None:
+            raise row.error(names.side, " or ".join(list(sides)[:2]))
         return self.trade(row.text(names.key).strip(), (ts, ts), price, size, side)
