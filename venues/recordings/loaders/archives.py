@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def zip_members(path: Path) -> list[Path]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(f"{path}: the zip file is damaged ({error}); copy it again") from error
     if infos and all(info.filename.endswith(_NUMPY) for info in infos):
         return [path]
@@ -80,13 +81,20 @@ def tar_members(path: Path, stream: IO[bytes]) -> list[Path]:
 def open_zip_member(archive: Path, path: Path) -> Iterator[IO[bytes]]:
     """Open a member, given by its path, for reading."""
     name = path.relative_to(archive).as_posix()
-    try:
-        with zipfile.ZipFile(archive) as opened, opened.open(_written(name, opened.namelist(), path)) as member:
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(zipfile.ZipFile(archive))
+            member = stack.enter_context(opened.open(_written(name, opened.namelist(), path)))
+        except NotImplementedError as error:
+            raise DataError(
+                f"{path}: it cannot be unpacked here ({error}); unpack it and give what it holds"
+            ) from error
+        except (zipfile.BadZipFile, ValueError, OSError, struct.error) as error:
+            raise DataError(f"{path}: the zip file is damaged ({error}); copy it again") from error
+        try:
             yield member
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: the zip file is damaged ({error}); copy it again") from error
-    except NotImplementedError as error:
-        raise DataError(f"{path}: it cannot be unpacked here ({error}); unpack it and give what it holds") from error
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{path}: the zip file is damaged ({error}); copy it again") from error
 
 
 @contextlib.contextmanager

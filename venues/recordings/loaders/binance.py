@@ -16,7 +16,7 @@ from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.base import Recording, Traits
 from venues.recordings.loaders.binance_stream import BinanceStream, Shown
-from venues.recordings.loaders.capture import Capture, is_timed
+from venues.recordings.loaders.capture import ODD, Capture, is_timed, odd
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
 from venues.recordings.loaders.units import epoch_ns
@@ -62,8 +62,8 @@ def _read(recording: Recording, terms: RecordingTerms, findings: Findings) -> It
         for where, ts, message in capture:
             try:
                 yield from router.events(ts, message)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-                raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+            except ODD as error:
+                raise odd(where, error) from error
         router.end_file(capture.remark)
     router.finish()
 
@@ -184,9 +184,12 @@ def _look(path: Path) -> _Head:
     first, told = 0, set[str]()
     found: dict[str, dict[str, str]] = {"depth": {}, "bookTicker": {}, "trade": {}}
     has_snapshot = False
-    for number, (_, ts, message) in enumerate(Capture(path, _sent), 1):
+    for number, (where, ts, message) in enumerate(Capture(path, _sent), 1):
         first = first or ts
-        content, symbol, kind = _envelope(message)
+        try:
+            content, symbol, kind = _envelope(message)
+        except ODD as error:
+            raise odd(where, error) from error
         has_snapshot |= kind == "snapshot"
         if kind == "trade":
             told.add(symbol)

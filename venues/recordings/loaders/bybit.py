@@ -15,7 +15,7 @@ from market.errors import DataError
 from market.events import BookUpdate, Event
 from venues.recordings.loaders.base import Recording, Rows, Traits
 from venues.recordings.loaders.bybit_files import BybitFile, kind, look, sent, settle, topic
-from venues.recordings.loaders.capture import Capture
+from venues.recordings.loaders.capture import ODD, Capture, odd, word
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
 from venues.recordings.loaders.trades import TRADES_AT_MATCH, Columns, TradeRows, aggressor
@@ -166,8 +166,8 @@ def _messages(files: list[BybitFile], feeds: _Feeds) -> Iterator[Event]:
         for where, ts, message in capture:
             try:
                 yield from _events(ts, message, file, feeds, capture.remark)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-                raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+            except ODD as error:
+                raise odd(where, error) from error
 
 
 def _events(ts: int, message: Any, file: BybitFile, feeds: _Feeds, remark: str) -> Iterator[Event]:
@@ -178,7 +178,7 @@ def _events(ts: int, message: Any, file: BybitFile, feeds: _Feeds, remark: str) 
         return
     name, depth, _ = found
     if name == "orderbook":
-        symbol = message["data"]["s"]
+        symbol = word(message["data"]["s"])
         feed = feeds.of(symbol, file, ts)
         if depth < file.depths.get(symbol, 0):
             feed.grid.counts["shallower_book"] += 1
@@ -190,7 +190,7 @@ def _events(ts: int, message: Any, file: BybitFile, feeds: _Feeds, remark: str) 
             yield update
     elif name == "publicTrade":
         for row in message["data"]:
-            feed = feeds.of(row["s"], file, ts)
+            feed = feeds.of(word(row["s"]), file, ts)
             if row.get("BT"):
                 feed.grid.counts["trade_not_on_book"] += 1  # a block trade
                 continue

@@ -18,7 +18,7 @@ import msgspec
 
 from market.errors import DataError
 from venues.recordings.loaders.base import Rows, head
-from venues.recordings.loaders.capture import Capture
+from venues.recordings.loaders.capture import ODD, Capture, odd, word
 from venues.recordings.loaders.units import epoch_ns
 
 MARKETS = ("spot", "linear", "inverse")
@@ -117,8 +117,8 @@ def _messages(path: Path) -> BybitFile:
         file.first_ns = file.first_ns or ts
         try:
             _note(message, file, orders, marks)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+        except ODD as error:
+            raise odd(where, error) from error
         if number >= _HEAD_MESSAGES and file.depths:
             break
     symbols = dict.fromkeys([*file.depths, *marks])
@@ -147,7 +147,7 @@ def _note(message: Any, file: BybitFile, orders: dict[str, set[str]], marks: dic
         return
     name, depth, symbol = found
     if name == "orderbook":
-        symbol = message["data"]["s"]
+        symbol = word(message["data"]["s"])
         file.depths[symbol] = max(depth, file.depths.get(symbol, 0))
         keys = list(message)
         if depth == _DERIVATIVES_DEPTH:
@@ -156,7 +156,7 @@ def _note(message: Any, file: BybitFile, orders: dict[str, set[str]], marks: dic
             orders.setdefault(symbol, set()).add(SPOT if keys.index("ts") < keys.index("type") else LINEAR)
     elif name == "publicTrade":
         for trade in message["data"]:
-            marks.setdefault(trade["s"], _DIRECTION if "L" in trade else _NO_DIRECTION)
+            marks.setdefault(word(trade["s"]), _DIRECTION if "L" in trade else _NO_DIRECTION)
 
 
 def _judge(symbol: str, folder: str | None, mark: tuple[str, str] | None, orders: set[str]) -> tuple[str, str, bool]:

@@ -30,6 +30,8 @@ _UNKNOWN_TIMES = 10_000
 _SAME_CLOCK_NS = 900 * NS_PER_S
 """Time zones differ by a quarter of an hour at least."""
 
+ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What reading a message of another shape than its kind's comes to."""
 NO_ARRIVAL = "no arrival times: each message stands at the time at which the exchange sent it"
 NO_ZONE = "arrival times without a zone are taken as UTC, which fits the exchange's times"
 
@@ -108,8 +110,8 @@ class Capture:
     def _sent_at(self, where: str, message: Any) -> int | None:
         try:
             return self._sent(message)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+        except ODD as error:
+            raise odd(where, error) from error
 
     def _untimed(self, source: Iterator[tuple[int, str]]) -> Iterator[tuple[str, int, Any]]:
         waiting: list[tuple[str, Any]] = []
@@ -133,6 +135,18 @@ class Capture:
             yield where, last, message
         if waiting:
             raise DataError(f"{self.path}: neither its lines nor the first messages in them bear a time")
+
+
+def odd(where: str, error: Exception) -> DataError:
+    """The refusal of a message that is not of its kind's shape."""
+    return DataError(f"{where}: a message of unexpected shape ({' '.join(repr(error).split())[:200]})")
+
+
+def word(value: Any) -> str:
+    """A name in a message; raises `TypeError` for anything else."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def is_timed(head: str) -> bool:

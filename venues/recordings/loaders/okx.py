@@ -17,7 +17,7 @@ import msgspec
 from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.base import Recording, Rows, Traits, head
-from venues.recordings.loaders.capture import Capture
+from venues.recordings.loaders.capture import ODD, Capture, odd
 from venues.recordings.loaders.dated import told_once
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.okx_stream import DEPTHS, EACH_TRADE, OkxFeeds, messages, sent
@@ -124,8 +124,8 @@ def _look(path: Path) -> _File:
             for found in messages(message):
                 symbols[found.symbol] = max(symbols.get(found.symbol, 0), DEPTHS.get(found.channel, 0))
                 told |= {found.symbol} if found.channel == EACH_TRADE else set()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+        except ODD as error:
+            raise odd(where, error) from error
         if number >= _HEAD_MESSAGES and any(symbols.values()):
             break
     if not symbols:
@@ -179,6 +179,6 @@ def _books(files: list[_File], feeds: OkxFeeds) -> Iterator[Event]:
         for where, ts, message in capture:
             try:
                 yield from feeds.events(ts, message, file.path)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-                raise DataError(f"{where}: a message of unexpected shape ({error!r})") from error
+            except ODD as error:
+                raise odd(where, error) from error
         yield from feeds.end_file(capture.remark)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from market.events import ASK, BID, BookUpdate, Event, Level
+from venues.recordings.loaders.capture import word
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.trades import TradeRows, aggressor
 from venues.recordings.loaders.units import Grid, epoch_ns
@@ -40,15 +41,15 @@ def messages(message: Any) -> list[Message]:
     if not isinstance(message, dict):
         return []
     if "instId" in message and "asks" in message:
-        return [Message(HISTORY, message["instId"], message["action"], message)]
+        return [Message(HISTORY, word(message["instId"]), message["action"], message)]
     arg = message.get("arg")
     if not isinstance(arg, dict) or "data" not in message:
         return []
-    channel = arg["channel"]
+    channel = word(arg["channel"])
     if channel not in DEPTHS and channel not in TRADES:
         return []
     action = "snapshot" if channel in _ALL_SHOWN else message.get("action", "")
-    return [Message(channel, row.get("instId", arg["instId"]), action, row) for row in message["data"]]
+    return [Message(channel, word(row.get("instId", arg["instId"])), action, row) for row in message["data"]]
 
 
 def sent(message: Any) -> int | None:
