@@ -79,6 +79,12 @@ def test_a_mapping_reads_members(home: Path) -> None:
     assert [(e["price"], e["lots"]) for e in events(BTC)] == [(100.0, 1000), (100.1, 2000)]
 
 
+def test_a_mapping_knows_members_by_their_archive_s_name(home: Path) -> None:
+    write(home / "m.yaml", MAP.replace("*.csv", "*trades*"))
+    path = zipped(home / "my_trades.zip", **{"1.csv": f"t,p,q\n{T0},100.0,1\n"})
+    assert cmm("import", "--map", "m.yaml", path).exit_code == 0
+
+
 def test_an_archive_without_files_is_skipped(home: Path) -> None:
     result = cmm("import", zipped(home / "none.zip"), zipped(home / "x.zip", **{"a.txt": capture(0, 101), "b.txt": ""}))
     assert result.exit_code == 0, result.output

@@ -169,6 +169,20 @@ def test_trades_alone_are_kept(home: Path) -> None:
     assert trades(LINEAR) == [(64000.2, 400, "buy")]
 
 
+def test_a_symbol_that_comes_late_is_of_the_same_socket(home: Path) -> None:
+    lines = [
+        book(0, "snapshot", 100, BIDS, ASKS, depth=50),
+        *(book(i, "delta", 100 + i, depth=50) for i in range(1, 600)),
+    ]
+    best = [["3000.10", "1"]], [["3000.20", "1"]]
+    late = [
+        book(701, "snapshot", 5, [*best[0], ["3000.00", "2"]], best[1], symbol="ETHUSDT", depth=50),
+        book(702, "snapshot", 10, *best, symbol="ETHUSDT", depth=1),
+    ]
+    assert imported(write(home / "a.data", *lines, *late)) == {"shallower_book": 1}
+    assert last("ETHUSDT-LINEAR.BYBIT")[0] == [[3000.1, 1.0], [3000.0, 2.0]]
+
+
 def test_refusals(home: Path) -> None:
     good = [book(0, "snapshot", 100, BIDS, ASKS), book(100, "delta", 101, BIDS)]
     only = write(home / "deltas.data", *good[1:])

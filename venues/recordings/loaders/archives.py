@@ -138,6 +138,9 @@ def _written(name: str, names: Sequence[str], path: Path) -> str:
 
 
 def _paths(archive: Path, names: Sequence[str]) -> list[Path]:
+    odd = next((name for name in names if not name.isprintable()), None)
+    if odd is not None:
+        raise DataError(f"{archive}: it holds a file of the name {odd!r}; unpack it and give what it holds")
     steps = [_steps(name) for name in names]
     paths = [archive.joinpath(*s) for s in steps if s and not s[-1].startswith(".") and s[0] != "__MACOSX"]
     if not paths:

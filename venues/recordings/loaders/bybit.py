@@ -74,12 +74,7 @@ class _Feeds:
         self._feeds: dict[tuple[str, str], _Feed] = {}
 
     def of(self, symbol: str, file: BybitFile, ts: int) -> _Feed:
-        market = file.markets.get(symbol)
-        if market is None:
-            raise DataError(
-                f"{file.path}: {symbol} is not among its first messages, which tell the market; "
-                "put the file into a folder named spot, linear or inverse"
-            )
+        market = file.market_of(symbol)
         feed = self._feeds.get((symbol, market))
         if feed is None:
             contract = self._terms.need("BYBIT", f"{symbol}-{market.upper()}", ts, file.path)
@@ -180,7 +175,8 @@ def _events(ts: int, message: Any, file: BybitFile, feeds: _Feeds, remark: str) 
     if name == "orderbook":
         symbol = word(message["data"]["s"])
         feed = feeds.of(symbol, file, ts)
-        if depth < file.depths.get(symbol, 0):
+        file.depths[symbol] = max(depth, file.depths.get(symbol, 0))
+        if depth < file.depths[symbol]:
             feed.grid.counts["shallower_book"] += 1
             return
         if remark:

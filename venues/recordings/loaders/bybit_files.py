@@ -50,6 +50,18 @@ class BybitFile(msgspec.Struct):
     weak: set[str]
     """Symbols whose market only the order of keys tells."""
 
+    def market_of(self, symbol: str) -> str:
+        """The market of a symbol; one that comes later is of the socket of those before it."""
+        if symbol not in self.markets:
+            if len({market == SPOT for market in self.markets.values()}) > 1:
+                raise DataError(
+                    f"{self.path}: {symbol} is not among its first messages, which tell the market; "
+                    "put the file into a folder named spot, linear or inverse"
+                )
+            is_spot = SPOT in self.markets.values()
+            self.markets[symbol] = SPOT if is_spot else _derivative(symbol)
+        return self.markets[symbol]
+
 
 def kind(head: str) -> str | None:
     """`messages`, `trades`, `spot_trades`, or None for a file of another format."""

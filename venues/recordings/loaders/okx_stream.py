@@ -148,10 +148,16 @@ class OkxFeeds:
             feed, stamp = self.of(row.symbol, ts, path), (epoch_ns(int(row.row["ts"])), ts)
             if row.channel in TRADES:
                 yield from self._trade(feed, row, stamp)
-            elif DEPTHS[row.channel] < self._depths.get(row.symbol, 0):
+            elif self._is_shallower(row):
                 feed.grid.counts["shallower_book"] += 1
             elif feed.takes(row):
                 yield from self._book(feed, row, stamp)
+
+    def _is_shallower(self, message: Message) -> bool:
+        """Whether a message is of a book of fewer levels than another of its instrument in the file."""
+        depth = DEPTHS[message.channel]
+        deepest = self._depths[message.symbol] = max(depth, self._depths.get(message.symbol, 0))
+        return depth < deepest
 
     def _end(self) -> Iterator[Event]:
         pending, self._pending = self._pending, None
