@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.dirty import MS, T0, cmm, events, imported, last, refused, trades, write
+from venues.recordings.loaders.units import stamp_ns
 
 PERP, SPOT = "BTCUSDT-PERP.BINANCE", "BTCUSDT.BINANCE"
 SNAPSHOT = {"lastUpdateId": 100, "bids": [["100.0", "1"], ["99.9", "2"]], "asks": [["100.1", "1"]]}
@@ -66,6 +69,17 @@ def test_any_time_before_a_message(home: Path, prefix: str, envelope: bool) -> N
     if prefix.startswith("{iso}"):
         assert [e["ts"] - T0 for e in shown] == [1, 10 * MS + 1, 20 * MS + 1]
     assert (shown[1]["bids"], shown[1]["asks"]) == (LAST[0], LAST[1])
+
+
+@given(st.integers(10**18, 4 * 10**18))
+def test_a_stamp_is_read_to_the_nanosecond_in_any_unit(ns: int) -> None:
+    forms = [
+        str(ns),
+        f"{ns // 1000}.{ns % 1000:03}",
+        f"{ns // 10**6}.{ns % 10**6:06}",
+        f"{ns // 10**9}.{ns % 10**9:09}",
+    ]
+    assert {stamp_ns(form) for form in forms} == {ns}
 
 
 def test_messages_quoted_as_csv_does(home: Path) -> None:

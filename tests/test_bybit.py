@@ -164,6 +164,15 @@ def test_spot_trades_take_their_symbol_from_the_name_and_say_the_market(home: Pa
     refused(cmm("import", write(home / "trades.csv", *rows)), "its name says no symbol")
 
 
+def test_trades_beside_best_quotes_say_the_market(home: Path) -> None:
+    best = write(home / "a.data", book(0, "snapshot", 7, BIDS[:1], ASKS[:1], depth=1))
+    refused(cmm("import", best), "spot or linear", "folder named")
+    result = cmm("import", best, write(home / "b.csv", TRADES, traded(1, 1)))
+    assert result.exit_code == 0, result.output
+    assert "taken for Bybit's linear market: the trades given with it" in result.stdout
+    assert (len(books(LINEAR)), len(trades(LINEAR))) == (1, 1)
+
+
 def test_trades_alone_are_kept(home: Path) -> None:
     imported(write(home / "BTCUSDT2024-07-19.csv", TRADES.removesuffix(",RPI"), traded(1, 1).removesuffix(",0")))
     assert trades(LINEAR) == [(64000.2, 400, "buy")]

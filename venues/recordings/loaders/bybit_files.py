@@ -25,8 +25,6 @@ MARKETS = ("spot", "linear", "inverse")
 SPOT, LINEAR, INVERSE = MARKETS
 _HEAD_MESSAGES = 500
 _DERIVATIVES_DEPTH = 500
-_DIRECTION = (LINEAR, "its trades bear a tick direction")
-_NO_DIRECTION = (SPOT, "its trades bear no tick direction")
 _INVERSE = re.compile(r"[A-Z0-9]+USD(?:[FGHJKMNQUVXZ]\d\d)?")
 _LINEAR = re.compile(r"[A-Z0-9]+(?:-\d{1,2}[A-Z]{3}\d\d|PERP)")
 _SPOT_NAME = re.compile(r"([A-Z0-9]+)[_-]\d{4}-\d\d")
@@ -39,7 +37,7 @@ type Topic = tuple[str, int, str]
 
 
 class BybitFile(msgspec.Struct):
-    """A file with its symbols' markets; `why` says for each symbol whose market was judged how it was."""
+    """A file with its symbols' markets; `why` says of those that only a weak sign tells which it was."""
 
     path: Path
     kind: str
@@ -47,8 +45,6 @@ class BybitFile(msgspec.Struct):
     markets: dict[str, str]
     depths: dict[str, int]
     why: dict[str, str]
-    weak: set[str]
-    """Symbols whose market only the order of keys tells."""
 
     def market_of(self, symbol: str) -> str:
         """The market of a symbol; one that comes later is of the socket of those before it."""
@@ -98,33 +94,45 @@ def look(path: Path) -> BybitFile:
     if what == "trades":
         row = _first(path)
         symbol = row.text("symbol").strip()
-        return BybitFile(path, what, row.stamp("timestamp"), {symbol: _derivative(symbol)}, {}, {}, set())
+        return BybitFile(path, what, row.stamp("timestamp"), {symbol: _derivative(symbol)}, {}, {})
     named = next((found for name in (path.name, path.parent.name) if (found := _SPOT_NAME.match(name))), None)
     if named is None:
         raise DataError(f"{path}: its name says no symbol; name it as Bybit does, BTCUSDT_2024-07-18.csv")
-    return BybitFile(path, what, _first(path).stamp("timestamp"), {named.group(1): SPOT}, {}, {}, set())
+    return BybitFile(path, what, _first(path).stamp("timestamp"), {named.group(1): SPOT}, {}, {})
 
 
 def settle(files: Sequence[BybitFile]) -> None:
-    """Trades beside a book say its market where only the order of keys did."""
+    """Trades beside a book say its market where at best the order of keys does.
+
+    Raises
+    ------
+    DataError
+        Nothing says it.
+
+    """
     beside: dict[str, set[str]] = {}
     for file in files:
         if file.kind != "messages":
             for symbol, market in file.markets.items():
                 beside.setdefault(symbol, set()).add(market)
     for file in files:
-        for symbol in file.weak:
+        for symbol in file.why:
             markets = beside.get(symbol, set())
             if len(markets) == 1:
                 (file.markets[symbol],) = markets
                 file.why[symbol] = "the trades given with it are of that market"
+            elif not file.markets[symbol]:
+                raise DataError(
+                    f"{file.path}: {symbol} may be of Bybit's spot or linear market, and nothing in the file says "
+                    "which; put it into a folder named spot, linear or inverse"
+                )
 
 
 def _messages(path: Path) -> BybitFile:
     """Judge the markets by the first messages."""
-    file = BybitFile(path, "messages", 0, {}, {}, {}, set())
+    file = BybitFile(path, "messages", 0, {}, {}, {})
     orders: dict[str, set[str]] = {}
-    marks: dict[str, tuple[str, str]] = {}
+    marks: dict[str, str] = {}
     for number, (where, ts, message) in enumerate(Capture(path, sent)):
         file.first_ns = file.first_ns or ts
         try:
@@ -138,21 +146,14 @@ def _messages(path: Path) -> BybitFile:
         raise DataError(f"{path}: it holds no order book and no trades of Bybit")
     folder = next((part.lower() for part in reversed(path.parts[:-1]) if part.lower() in MARKETS), None)
     for symbol in symbols:
-        market, why, weak = _judge(symbol, folder, marks.get(symbol), orders.get(symbol, set()))
-        if not market:
-            raise DataError(
-                f"{path}: {symbol} may be of Bybit's spot or linear market, and nothing in the file says which; "
-                "put it into a folder named spot, linear or inverse"
-            )
+        market, why = _judge(symbol, folder, marks.get(symbol), orders.get(symbol, set()))
         file.markets[symbol] = market
-        if why:
+        if why or not market:
             file.why[symbol] = why
-        if weak:
-            file.weak.add(symbol)
     return file
 
 
-def _note(message: Any, file: BybitFile, orders: dict[str, set[str]], marks: dict[str, tuple[str, str]]) -> None:
+def _note(message: Any, file: BybitFile, orders: dict[str, set[str]], marks: dict[str, str]) -> None:
     """What a message tells of its symbol's market."""
     found = topic(message)
     if found is None:
@@ -163,27 +164,27 @@ def _note(message: Any, file: BybitFile, orders: dict[str, set[str]], marks: dic
         file.depths[symbol] = max(depth, file.depths.get(symbol, 0))
         keys = list(message)
         if depth == _DERIVATIVES_DEPTH:
-            marks[symbol] = (LINEAR, "of this depth it publishes derivatives only")
+            marks[symbol] = LINEAR
         if depth > 1:
             orders.setdefault(symbol, set()).add(SPOT if keys.index("ts") < keys.index("type") else LINEAR)
     elif name == "publicTrade":
         for trade in message["data"]:
-            marks.setdefault(word(trade["s"]), _DIRECTION if "L" in trade else _NO_DIRECTION)
+            marks.setdefault(word(trade["s"]), LINEAR if "L" in trade else SPOT)
 
 
-def _judge(symbol: str, folder: str | None, mark: tuple[str, str] | None, orders: set[str]) -> tuple[str, str, bool]:
-    """Market, how it was judged (empty where it is plain), and whether that is a weak sign."""
+def _judge(symbol: str, folder: str | None, mark: str | None, orders: set[str]) -> tuple[str, str]:
+    """Market (empty where nothing tells), and the sign it was judged by where that is a weak one."""
     if folder is not None:
-        return folder, "", False
+        return folder, ""
     if _INVERSE.fullmatch(symbol) or _LINEAR.fullmatch(symbol):
-        return _derivative(symbol), "", False
+        return _derivative(symbol), ""
     if mark is not None:
-        return *mark, False
+        return mark, ""
     if len(orders) == 1:
         (market,) = orders
         where = "before" if market == SPOT else "after"
-        return market, f"its messages write 'ts' {where} 'type', as those of that market do", True
-    return "", "", False
+        return market, f"its messages write 'ts' {where} 'type', as those of that market do"
+    return "", ""
 
 
 def _derivative(symbol: str) -> str:
