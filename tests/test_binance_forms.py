@@ -136,6 +136,28 @@ def test_trades_alone(home: Path) -> None:
     assert len(trades(PERP)) == 2
 
 
+def test_a_file_a_stream(home: Path) -> None:
+    future = {"e": "bookTicker", "E": T0 // MS, "T": T0 // MS}
+    streams = {
+        "trade": [(15, trade(1, 1, X="MARKET")), (35, trade(2, 2, X="MARKET"))],
+        "depth": [
+            (0, SNAPSHOT),
+            (10, diff(10, 101, b=[["99.8", "4"]])),
+            (30, diff(30, 103, pu=101, b=[["100.0", "5"]])),
+        ],
+        "bookTicker": [(20, quote(102, **future)), (40, quote(104, bid="99.9", **future))],
+    }
+    files = [
+        write(home / f"{name}.txt", *(f"{T0 + ms * MS} {dump(message)}" for ms, message in rows))
+        for name, rows in streams.items()
+    ]
+    assert imported(*files) == {}
+    assert [(e["kind"], (e["ts"] - T0) // MS) for e in events(PERP)] == [
+        ("book", 0), ("book", 10), ("trade", 15), ("book", 20), ("book", 30), ("trade", 35), ("book", 40),
+    ]  # fmt: skip
+    assert last(PERP) == ([[99.9, 2.0], [99.8, 4.0]], [[100.1, 3.0]])
+
+
 def test_one_form_a_file(home: Path) -> None:
     mixed = write(home / "a.txt", f"{T0} {dump(SNAPSHOT)}", dump(MESSAGES[1]))
     refused(cmm("import", mixed), "line 2", "does not begin with a time")

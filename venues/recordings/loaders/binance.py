@@ -7,6 +7,7 @@ like are skipped and counted. A capture without diffs tells of the best quotes a
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ _QUOTE = {"u", "s", "b", "B", "a", "A"}
 """Keys of a best quote; on the spot market it bears no others."""
 
 
+type _Row = tuple[int, str, Any, set[str]]
+"""Arrival time, place and message, with the symbols whose trades its file tells one by one."""
+_SHOWN: tuple[Shown, ...] = ("book", "quotes", "trades")
+
+
 class BinanceLoader:
     """Captures of the same symbols join into one recording, in order of time."""
 
@@ -41,13 +47,17 @@ class BinanceLoader:
         return is_timed(head) or (head.lstrip()[:1] in ("{", "[") and _BARE.search(head) is not None)
 
     def group(self, paths: Sequence[Path]) -> list[Recording]:
-        groups: dict[tuple[Shown, tuple[str, ...]], list[tuple[int, Path]]] = {}
+        groups: dict[tuple[str, ...], list[tuple[int, Path, Shown]]] = {}
         for path in paths:
             head = _look(path)
-            groups.setdefault((head.shown, tuple(sorted(head.markets.values()))), []).append((head.first, path))
+            groups.setdefault(tuple(sorted(head.markets.values())), []).append((head.first, path, head.shown))
         return [
-            Recording(self.name, tuple(p for _, p in sorted(files)), trades_alone=shown == "trades")
-            for (shown, _), files in groups.items()
+            Recording(
+                self.name,
+                tuple(path for _, path, _ in sorted(files)),
+                trades_alone=all(shown == "trades" for _, _, shown in files),
+            )
+            for files in groups.values()
         ]
 
     def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
@@ -55,33 +65,37 @@ class BinanceLoader:
 
 
 def _read(recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
-    router = _Router(recording, terms, findings)
-    for path in recording.files:
-        router.next_file(path)
+    """Captures of the same streams follow each other; those of others run beside them, by arrival."""
+    heads = {path: _look(path) for path in recording.files}
+    by_shown = {shown: [path for path in heads if heads[path].shown == shown] for shown in _SHOWN}
+    router = _Router(recording.files[0], next(shown for shown in _SHOWN if by_shown[shown]), terms, findings)
+    lanes = [_messages(paths, heads, router) for paths in by_shown.values() if paths]
+    for ts, where, message, told in heapq.merge(*lanes, key=lambda row: row[0]) if len(lanes) > 1 else lanes[0]:
+        try:
+            yield from router.events(ts, message, told)
+        except ODD as error:
+            raise odd(where, error) from error
+    router.finish()
+
+
+def _messages(paths: list[Path], heads: dict[Path, _Head], router: _Router) -> Iterator[_Row]:
+    for path in paths:
+        router.next_file(heads[path])
         capture = Capture(path, _sent)
         for where, ts, message in capture:
-            try:
-                yield from router.events(ts, message)
-            except ODD as error:
-                raise odd(where, error) from error
+            yield ts, where, message, heads[path].told
         router.end_file(capture.remark)
-    router.finish()
 
 
 class _Router:
     """Gives each message to the stream of its symbol."""
 
-    def __init__(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> None:
-        self._path, self._terms, self._findings = recording.files[0], terms, findings
+    def __init__(self, path: Path, shown: Shown, terms: RecordingTerms, findings: Findings) -> None:
+        self._path, self._shown, self._terms, self._findings = path, shown, terms, findings
         self._streams: dict[str, BinanceStream] = {}
         self._nameless = False  # a snapshot that does not say whose it is was taken
-        self._told: set[str] = set()  # symbols whose trades the file tells one by one
-        self._shown: Shown = "book"
 
-    def next_file(self, path: Path) -> None:
-        """Trades and aggregate trades of a market are one stream: where a file has both, the aggregates are left."""
-        head = _look(path)
-        self._told, self._shown = head.told, head.shown
+    def next_file(self, head: _Head) -> None:
         for symbol, name in head.markets.items():
             if symbol not in self._streams:
                 self._add(symbol, name, head.first)
@@ -91,7 +105,11 @@ class _Router:
         for stream in self._streams.values() if remark else ():
             self._findings.note(stream.id, "arrival", remark)
 
-    def events(self, ts: int, message: Any) -> Sequence[Event]:
+    def events(self, ts: int, message: Any, told: set[str]) -> Sequence[Event]:
+        """Events of a message; `told` are the symbols whose trades its file tells one by one.
+
+        Trades and aggregate trades of a market are one stream: where a file has both, the aggregates are left.
+        """
         message, symbol, kind = _envelope(message)
         if kind == "control":
             self._findings.shared["control_message"] += 1
@@ -105,8 +123,8 @@ class _Router:
                 return ()
             stream = self._add(symbol, _name(symbol, _is_future(kind, message)), ts)
         if kind == "trade":
-            self._told.add(symbol)
-        elif kind == "aggTrade" and symbol in self._told:
+            told.add(symbol)
+        elif kind == "aggTrade" and symbol in told:
             self._findings.of(stream.id)["aggregate_trade"] += 1
             return ()
         return stream.events(ts, kind, message)
