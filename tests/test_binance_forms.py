@@ -131,6 +131,19 @@ def test_best_quotes_and_trades_alone(home: Path) -> None:
     assert (last(SPOT), len(trades(SPOT))) == (([[100.0, 2.0]], [[100.1, 3.0]]), 1)
 
 
+@pytest.mark.parametrize("instrument", [SPOT, PERP])
+def test_the_best_levels_anew_with_each_message(home: Path, instrument: str) -> None:
+    def shown(u: int, bids: list[list[str]]) -> dict[str, Any]:
+        if instrument == SPOT:
+            return {"lastUpdateId": u, "bids": bids, "asks": [["100.1", "1"]]}
+        return diff(0, u, b=bids, a=[["100.1", "1"]])
+
+    messages = [shown(100, [["100.0", "1"], ["99.9", "2"]]), shown(99, [["98.0", "1"]]), shown(101, [["99.9", "3"]])]
+    rows = [f"{T0 + i * MS} {dump({'stream': 'btcusdt@depth5@100ms', 'data': m})}" for i, m in enumerate(messages)]
+    assert imported(write(home / "a.txt", *rows)) == {"quote_older_than_book": 1}
+    assert last(instrument) == ([[99.9, 3.0]], [[100.1, 1.0]])
+
+
 def test_trades_alone(home: Path) -> None:
     imported(write(home / "a.txt", *(f"{T0 + i * MS} {dump(trade(i, i, X='MARKET'))}" for i in (1, 2))))
     assert len(trades(PERP)) == 2

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.base import Recording, Traits
-from venues.recordings.loaders.binance_stream import BinanceStream, Shown
+from venues.recordings.loaders.binance_stream import PARTIAL, BinanceStream, Shown
 from venues.recordings.loaders.capture import ODD, Capture, is_timed, odd
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
@@ -211,7 +211,7 @@ def _look(path: Path) -> _Head:
         has_snapshot |= kind == "snapshot"
         if kind == "trade":
             told.add(symbol)
-        kind = "trade" if kind == "aggTrade" else kind
+        kind = "trade" if kind == "aggTrade" else "bookTicker" if kind in PARTIAL else kind
         if kind in found and isinstance(content, dict) and symbol not in found[kind]:
             found[kind][symbol] = _name(symbol, _is_future(kind, content))
         if number >= _HEAD_MESSAGES and found["depth"]:
@@ -227,7 +227,7 @@ def _look(path: Path) -> _Head:
 
 def _is_future(kind: str, content: dict[str, Any]) -> bool:
     """Whether a message is of a futures market, by a key that only its kind of market has."""
-    return {"depth": "pu" in content, "bookTicker": "T" in content, "trade": "M" not in content}[kind]
+    return "M" not in content if kind == "trade" else "pu" in content if kind == "depth" else "T" in content
 
 
 def _name(symbol: str, futures: bool) -> str:

@@ -24,7 +24,9 @@ _MAX_AGGREGATE = 100_000
 
 
 type Shown = Literal["book", "quotes", "trades"]
-"""What a capture tells of: diffs of the book, the best quotes, or trades alone."""
+"""What a capture tells of: diffs of the book, the best quotes or levels, or trades alone."""
+PARTIAL = {"depth5": 5, "depth10": 10, "depth20": 20}
+"""Streams that show the best levels anew with each message."""
 
 
 class _Diff(NamedTuple):
@@ -66,6 +68,8 @@ class BinanceStream:
             return self._trade(ts, data)
         if kind == "snapshot":
             return self._snapshot(ts, data)
+        if kind in PARTIAL and self._shown == "quotes":
+            return self._partial(ts, data, PARTIAL[kind])
         self._counts[f"stream_{kind}"] += 1
         return ()
 
@@ -163,6 +167,20 @@ class BinanceStream:
             return ()
         event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
         return (BookUpdate(self.id, event_ts, ts, levels, snapshot=True, depth=1),)
+
+    def _partial(self, ts: int, data: dict[str, Any], depth: int) -> Sequence[Event]:
+        """The best levels where nothing else shows the book; spot and futures name their fields apart."""
+        bids, asks, update_id = ("bids", "asks", "lastUpdateId") if "bids" in data else ("b", "a", "u")
+        last_id = int(data[update_id])
+        if self._last_id is not None and last_id < self._last_id:
+            self._counts["quote_older_than_book"] += 1
+            return ()
+        self._last_id = last_id
+        levels = self._grid.shown(data[bids], data[asks])
+        if levels is None:
+            return ()
+        event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
+        return (BookUpdate(self.id, event_ts, ts, levels, snapshot=True, depth=depth),)
 
     def _touch(self, quote: dict[str, Any]) -> list[Level]:
         """Level changes that make the quote the touch; prices better than it are gone."""

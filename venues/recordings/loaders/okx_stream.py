@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from market.events import ASK, BID, BookUpdate, Event, Level
+from market.events import BookUpdate, Event, Level
 from venues.recordings.loaders.capture import word
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.trades import TradeRows, aggressor
@@ -176,8 +176,7 @@ class OkxFeeds:
         elif message.channel not in _ALL_SHOWN:
             yield BookUpdate(feed.id, *stamp, feed.grid.levels(bids, asks), snapshot=True)
         else:
-            rows = [(side, row[0], row[1]) for side, its in ((BID, bids), (ASK, asks)) for row in its]
-            levels = feed.grid.snapshot(rows)
+            levels = feed.grid.shown(bids, asks)
             if levels is not None:
                 yield BookUpdate(feed.id, *stamp, levels, snapshot=True, depth=DEPTHS[message.channel])
 

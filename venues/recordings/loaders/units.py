@@ -81,6 +81,10 @@ class Grid:
         self.counts["off_tick"] = before + 1
         return None
 
+    def shown(self, bids: Iterable[Sequence[str]], asks: Iterable[Sequence[str]]) -> list[Level] | None:
+        """Levels of a message that shows a whole book, rows (price, size, …) of both sides; None as `snapshot`."""
+        return self.snapshot((side, row[0], row[1]) for side, rows in ((BID, bids), (ASK, asks)) for row in rows)
+
     def ticks(self, price: str | float) -> int | None:
         """A price in ticks; None, counted, when it is off the tick."""
         ticks = self._prices[price] if price in self._prices else self._ticks(price)
