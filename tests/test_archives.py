@@ -121,7 +121,7 @@ def test_a_bomb_is_refused_before_it_unfolds(home: Path, monkeypatch: pytest.Mon
 
 
 def test_arrays_of_numpy_are_no_archive_of_recordings(home: Path) -> None:
-    path = zipped(home / "x.npz", **{"data.npy": b"\x93NUMPY"})
+    path = zipped(home / "x.npz", **{"data.npy": b"\x93NUMPY", "note.json": "{}"})
     assert parts(path) == [path]
     with open_binary(path) as stream:
         assert stream.read(2) == b"PK"

@@ -54,7 +54,7 @@ def zip_members(path: Path) -> list[Path]:
             infos = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(f"{path}: the zip file is damaged ({error}); copy it again") from error
-    if infos and all(info.filename.endswith(_NUMPY) for info in infos):
+    if any(info.filename.endswith(_NUMPY) for info in infos):
         return [path]
     for info in infos:
         if info.flag_bits & 1:
