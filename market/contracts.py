@@ -23,7 +23,7 @@ _ANY = "*"
 _BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
 _BY_CHOICE = frozenset({"SHFE", "INE"})
 _FUTURE = re.compile(r"([A-Za-z]+)(\d{3,4})$")
-_DATED = re.compile(r"(.+_)(\d{6})$")
+_DATED = re.compile(r"(.+[_-])(\d{6})$")
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -57,8 +57,8 @@ def import_(
 ) -> None:
     """Import recordings into the catalog.
 
-    CTP, Binance, Tardis, Coinbase, Bitstamp, LOBSTER, Databento, ITCH, hftbacktest and SGX files and Nautilus'
-    catalogs are known by their content; any other CSV or Parquet by a mapping file.
+    CTP, Binance, Bybit, OKX, Tardis, Coinbase, Bitstamp, LOBSTER, Databento, ITCH, hftbacktest, SGX and Shanghai files,
+    in zip or tar too, and Nautilus' catalogs are known by their content; any other CSV or Parquet by a mapping file.
     """
     from engine.cli import console
     from engine.recordings.importing import import_files, try_files

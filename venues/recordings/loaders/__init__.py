@@ -8,9 +8,11 @@ from pathlib import Path
 import msgspec
 
 from market.errors import DataError, EmptyFileError
-from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone
+from venues.recordings.loaders.base import Loader, Recording, Traits, head, is_header_alone, members
 from venues.recordings.loaders.binance import BinanceLoader
+from venues.recordings.loaders.binance_archive import BinanceArchiveLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
+from venues.recordings.loaders.bybit import BybitLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
@@ -19,6 +21,7 @@ from venues.recordings.loaders.itch import ItchLoader
 from venues.recordings.loaders.lobster import LobsterLoader
 from venues.recordings.loaders.mapped import MappingLoader, mapped_recording
 from venues.recordings.loaders.nautilus import NautilusLoader
+from venues.recordings.loaders.okx import OkxLoader
 from venues.recordings.loaders.sgx import SgxLoader
 from venues.recordings.loaders.shanghai import ShanghaiLoader
 from venues.recordings.loaders.tardis import TardisLoader
@@ -27,6 +30,9 @@ LOADERS: dict[str, Loader] = {
     loader.name: loader
     for loader in (
         CtpLoader(),
+        BybitLoader(),
+        OkxLoader(),
+        BinanceArchiveLoader(),
         BinanceLoader(),
         TardisLoader(),
         CoinbaseLoader(),
@@ -78,9 +84,7 @@ def recordings(
     instruments that a user named, for formats that ask for them.
     """
     by_loader: dict[str, list[Path]] = {}
-    for path in dict.fromkeys(file for named in paths for file in _files(named)):
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
+    for path in members([file for named in paths for file in _files(named)], empty):
         try:
             name = detect(path).name if format_name is None else format_name
             if name in _PARTS_MAY_BE_EMPTY or not is_header_alone(path):

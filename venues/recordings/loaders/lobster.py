@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from market.errors import DataError
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Trade
 from market.sessions import NS_PER_S, wall_ns
-from venues.recordings.loaders.base import Recording, Traits, lines
+from venues.recordings.loaders.base import Recording, Traits, is_there, lines
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
 from venues.recordings.loaders.units import Grid, since_midnight
@@ -47,7 +47,7 @@ class LobsterLoader:
             message = path.with_name(path.name.replace("_orderbook_", "_message_"))
             book = path.with_name(path.name.replace("_message_", "_orderbook_"))
             for file in (message, book):
-                if not file.exists():
+                if not is_there(file):
                     raise DataError(f"{file}: missing; a LOBSTER recording is a message and an orderbook file")
             pairs[message] = Recording(self.name, (message, book))
         return list(pairs.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Literal
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from market.contracts import Contract
 from market.errors import DataError
-from market.events import Level
+from market.events import ASK, BID, Level
 from market.sessions import wall_ns
 
 _CACHE = 100_000
@@ -65,6 +65,17 @@ class Grid:
             raise self._not_positive(price)
         return side, ticks, lots
 
+    def levels(self, bids: Iterable[Sequence[str]], asks: Iterable[Sequence[str]]) -> list[Level]:
+        """Levels of the rows (price, size, …) of both sides; those off the tick are left out and counted."""
+        levels: list[Level] = []
+        level = self.level
+        for side, rows in ((BID, bids), (ASK, asks)):
+            for row in rows:
+                found = level(side, row[0], row[1])
+                if found is not None:
+                    levels.append(found)
+        return levels
+
     def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
         """Levels of a row that shows a whole book; None where a price is off the tick (counted once: without
         that level it would be another book)."""
@@ -74,6 +85,10 @@ class Grid:
             return levels
         self.counts["off_tick"] = before + 1
         return None
+
+    def shown(self, bids: Iterable[Sequence[str]], asks: Iterable[Sequence[str]]) -> list[Level] | None:
+        """Levels of a message that shows a whole book, rows (price, size, …) of both sides; None as `snapshot`."""
+        return self.snapshot((side, row[0], row[1]) for side, rows in ((BID, bids), (ASK, asks)) for row in rows)
 
     def ticks(self, price: str | float) -> int | None:
         """A price in ticks; None, counted, when it is off the tick."""
@@ -131,6 +146,28 @@ def epoch_ns(stamp: int) -> int:
         if first <= stamp < last:
             return stamp * ns
     raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
+
+
+def stamp_ns(text: str) -> int:
+    """Nanoseconds of a time stamp since 1970, written with decimals or without, its unit told by its size.
+
+    Raises
+    ------
+    ValueError
+        It is no number, or lies between 1990 and 2100 in no unit.
+
+    """
+    if text.isdecimal():
+        return epoch_ns(int(text))
+    try:
+        exact = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if exact.is_finite() and exact.adjusted() < 20:
+        for first, last, ns in _SPANS:
+            if first <= exact < last:
+                return round(exact * ns)
+    raise ValueError(f"{text} is no time since 1970 in s, ms, µs or ns")
 
 
 def in_unit(stamp: int | Decimal, unit: Literal["s", "ms", "us", "ns"]) -> int:
