@@ -17,10 +17,11 @@ from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.base import Recording, Traits
 from venues.recordings.loaders.binance_stream import PARTIAL, BinanceStream, Shown
-from venues.recordings.loaders.capture import ODD, Capture, is_timed, odd
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.socket_capture import ODD, Capture, is_timed, odd
 from venues.recordings.loaders.units import epoch_ns
+from venues.recordings.loaders.venue_symbols import binance_future
 from venues.recordings.terms import RecordingTerms
 
 _BARE = re.compile(
@@ -232,4 +233,4 @@ def _is_future(kind: str, content: dict[str, Any]) -> bool:
 
 def _name(symbol: str, futures: bool) -> str:
     """A stream's symbol as the contract table has it: `btcusdt` is BTCUSDT-PERP where it is a future."""
-    return symbol.upper() if "_" in symbol or not futures else f"{symbol.upper()}-PERP"
+    return binance_future(symbol.upper()) if futures else symbol.upper()

@@ -24,6 +24,7 @@ from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import FAR_NS, in_time
 from venues.recordings.loaders.trades import BUYER_WAS_MAKER, TRADES_AT_MATCH, Columns, TradeRows
 from venues.recordings.loaders.units import Grid
+from venues.recordings.loaders.venue_symbols import binance_future
 from venues.recordings.terms import RecordingTerms
 
 _COLUMNS = {
@@ -158,7 +159,7 @@ def _contract_name(file: _File) -> str:
             f"{file.path}: its columns are those of {file.market}, its name or folder is of {other}; "
             "put it where it belongs, or describe its columns with --map"
         )
-    return symbol if "_" in symbol or file.market == _SPOT else f"{symbol}-PERP"
+    return symbol if file.market == _SPOT else binance_future(symbol)
 
 
 def _first(file: _File) -> int:

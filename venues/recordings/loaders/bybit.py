@@ -15,9 +15,9 @@ from market.errors import DataError
 from market.events import BookUpdate, Event
 from venues.recordings.loaders.base import Recording, Rows, Traits
 from venues.recordings.loaders.bybit_files import BybitFile, kind, look, sent, settle, topic
-from venues.recordings.loaders.capture import ODD, Capture, odd, word
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.socket_capture import ODD, Capture, odd, word
 from venues.recordings.loaders.trades import TRADES_AT_MATCH, Columns, TradeRows, aggressor
 from venues.recordings.loaders.units import Grid, epoch_ns
 from venues.recordings.terms import RecordingTerms

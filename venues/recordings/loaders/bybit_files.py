@@ -18,14 +18,14 @@ import msgspec
 
 from market.errors import DataError
 from venues.recordings.loaders.base import Rows, head
-from venues.recordings.loaders.capture import ODD, Capture, odd, word
+from venues.recordings.loaders.socket_capture import ODD, Capture, odd, word
 from venues.recordings.loaders.units import epoch_ns
+from venues.recordings.loaders.venue_symbols import is_bybit_inverse
 
 MARKETS = ("spot", "linear", "inverse")
 SPOT, LINEAR, INVERSE = MARKETS
 _HEAD_MESSAGES = 500
 _DERIVATIVES_DEPTH = 500
-_INVERSE = re.compile(r"[A-Z0-9]+USD(?:[FGHJKMNQUVXZ]\d\d)?")
 _LINEAR = re.compile(r"[A-Z0-9]+(?:-\d{1,2}[A-Z]{3}\d\d|PERP)")
 _SPOT_NAME = re.compile(r"([A-Z0-9]+)[_-]\d{4}-\d\d")
 _TRADES = "timestamp,symbol,side,size,price"
@@ -176,7 +176,7 @@ def _judge(symbol: str, folder: str | None, mark: str | None, orders: set[str]) 
     """Market (empty where nothing tells), and the sign it was judged by where that is a weak one."""
     if folder is not None:
         return folder, ""
-    if _INVERSE.fullmatch(symbol) or _LINEAR.fullmatch(symbol):
+    if is_bybit_inverse(symbol) or _LINEAR.fullmatch(symbol):
         return _derivative(symbol), ""
     if mark is not None:
         return mark, ""
@@ -188,7 +188,7 @@ def _judge(symbol: str, folder: str | None, mark: str | None, orders: set[str]) 
 
 
 def _derivative(symbol: str) -> str:
-    return INVERSE if _INVERSE.fullmatch(symbol) else LINEAR
+    return INVERSE if is_bybit_inverse(symbol) else LINEAR
 
 
 def _first(path: Path) -> Rows:

@@ -17,11 +17,11 @@ import msgspec
 from market.errors import DataError
 from market.events import Event
 from venues.recordings.loaders.base import Recording, Rows, Traits, head
-from venues.recordings.loaders.capture import ODD, Capture, odd
 from venues.recordings.loaders.dated import told_once
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.okx_stream import DEPTHS, EACH_TRADE, OkxFeeds, messages, sent
 from venues.recordings.loaders.order import in_time
+from venues.recordings.loaders.socket_capture import ODD, Capture, odd
 from venues.recordings.loaders.trades import TRADES_AT_MATCH, Columns
 from venues.recordings.terms import RecordingTerms
 

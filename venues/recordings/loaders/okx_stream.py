@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from market.events import BookUpdate, Event, Level
-from venues.recordings.loaders.capture import word
 from venues.recordings.loaders.findings import Findings
+from venues.recordings.loaders.socket_capture import word
 from venues.recordings.loaders.trades import TradeRows, aggressor
 from venues.recordings.loaders.units import Grid, epoch_ns
 from venues.recordings.terms import RecordingTerms

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from venues.recordings.loaders.venue_symbols import binance_future, is_bybit_inverse
+
 type _Form = Callable[[str], str]
 
 _DATED = re.compile(r"_\d{6,8}$")
-_INVERSE = re.compile(r"USD([FGHJKMNQUVXZ]\d\d)?$")
 _SEPARATORS = re.compile(r"[/:]")
 
 
@@ -28,7 +29,7 @@ def _perpetual(symbol: str) -> str:
 
 
 def _bybit(symbol: str) -> str:
-    return f"{symbol}-INVERSE" if _INVERSE.search(symbol) else f"{symbol}-LINEAR"
+    return f"{symbol}-INVERSE" if is_bybit_inverse(symbol) else f"{symbol}-LINEAR"
 
 
 def _hyperliquid(symbol: str) -> str:
@@ -40,7 +41,7 @@ _EXCHANGES: dict[str, tuple[str, _Form]] = {
     "aster-futures": ("ASTER", _perpetual),
     "binance-delivery": ("BINANCE", _same),
     "binance-european-options": ("BINANCE", _same),
-    "binance-futures": ("BINANCE", _perpetual),
+    "binance-futures": ("BINANCE", binance_future),
     "bitfinex-derivatives": ("BITFINEX", _same),
     "bitget-futures": ("BITGET", _perpetual),
     "bybit": ("BYBIT", _bybit),
