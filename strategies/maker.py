@@ -119,9 +119,16 @@ class MarketMaker(Strategy):
         self._last_trade = price
         if self._recalibrator is not None:
             self._recalibrator.on_trade(trade.ts_init, price, lots, aggressor)
+        self._observer.on_trade(trade)
 
     @guarded
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
+        try:
+            self._on_update(deltas)
+        finally:
+            self._observer.on_book(deltas)
+
+    def _on_update(self, deltas: OrderBookDeltas) -> None:
         self.counts["book_updates"] += 1
         ts = deltas.ts_init
         self._ports.gateway.before_book(deltas)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
+from nautilus_trader.model import OrderBookDeltas, TradeTick
 from numpy.typing import NDArray
 
 from models.ensemble.predictor import Forecast
@@ -31,6 +32,12 @@ class OwnFill(NamedTuple):
 
 class Observer:
     """What an observer may hear of; each overrides what it wants to know."""
+
+    def on_book(self, deltas: OrderBookDeltas) -> None:
+        """After each book update, when the maker has acted on it."""
+
+    def on_trade(self, trade: TradeTick) -> None:
+        """After each trade of the market."""
 
     def on_update(
         self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None
@@ -64,6 +71,8 @@ class Observers(Observer):
     def add(self, observer: Observer) -> None:
         """One more, told last."""
         self._all.append(observer)
+        self._book = self._who("on_book")
+        self._trade = self._who("on_trade")
         self._update = self._who("on_update")
         self._decided = self._who("on_decided")
         self._fill = self._who("on_fill")
@@ -74,6 +83,14 @@ class Observers(Observer):
     def _who(self, name: str) -> list[Callable[..., None]]:
         plain = getattr(Observer, name)
         return [getattr(o, name) for o in self._all if getattr(type(o), name) is not plain]
+
+    def on_book(self, deltas: OrderBookDeltas) -> None:
+        for tell in self._book:
+            tell(deltas)
+
+    def on_trade(self, trade: TradeTick) -> None:
+        for tell in self._trade:
+            tell(trade)
 
     def on_update(
         self, ts_ns: int, market: Market, position: int, forecast: Forecast | None, ladder: Ladder | None

@@ -9,6 +9,7 @@ from engine.cli.groups import Commands
 
 _COMMANDS: tuple[click.Command, ...] = (
     recordings.import_,
+    recordings.capture,
     recordings.inspect,
     recordings.events,
     recordings.export,

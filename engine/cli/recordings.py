@@ -1,4 +1,4 @@
-"""Commands on recordings: import, inspect, record, simulate."""
+"""Commands on recordings: import, capture, inspect, events, record, simulate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engine.cli.options import configured
 
 if TYPE_CHECKING:
     from engine.config import Config
+    from engine.live.capture.capture import Captured
     from engine.recordings.events import BookShown, TradeShown
     from engine.recordings.importing import Imports, Trial
     from engine.reports.inspection import Inspection
@@ -58,7 +59,8 @@ def import_(
     """Import recordings into the catalog.
 
     CTP, Binance, Bybit, OKX, Tardis, Coinbase, Bitstamp, LOBSTER, Databento, ITCH, hftbacktest, SGX and Shanghai files,
-    in zip or tar too, and Nautilus' catalogs are known by their content; any other CSV or Parquet by a mapping file.
+    in zip or tar too, Nautilus' catalogs and segments of `cmm capture` are known by their content; any other CSV or
+    Parquet by a mapping file.
     """
     from engine.cli import console
     from engine.recordings.importing import import_files, try_files
@@ -117,6 +119,45 @@ def _how(done: Imported, day: Day) -> str:
     if done.skipped:
         return "there already"
     return f"{len(day.parts)} parts" if day.parts else "new"
+
+
+@click.command()
+@click.option("--venue", "venues", required=True, metavar="A,B", help="Venues with an adapter: bybit, binance, okx …")
+@click.option(
+    "--instruments", "instruments", required=True, metavar="A,B", help="E.g. BTCUSDT-LINEAR.BYBIT,BTCUSDT-PERP.BINANCE."
+)
+@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="How long; 0: until stopped.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@configured
+def capture(config: Config, venues: str, instruments: str, minutes: float, as_json: bool) -> None:
+    """Record venues' public data, book and trades, into files that a crash cannot spoil, and into the catalog."""
+    from engine.cli import console
+    from engine.live.capture.capture import capture as record_market
+    from market.errors import DataError
+
+    names = [part.strip() for part in instruments.split(",") if part.strip()]
+    done = record_market(config, [part.strip() for part in venues.split(",")], names, minutes, console.PROGRESS)
+    console.emit(done, as_json, lambda: _show_capture(done))
+    if done.failure:
+        raise DataError(done.failure)
+
+
+def _show_capture(done: Captured) -> None:
+    from engine.cli import console
+
+    rows: list[list[object]] = [
+        [i.instrument, i.updates, i.trades, f"{i.per_s:.1f}", i.gaps, i.lost] for i in done.instruments
+    ]
+    title = f"{done.folder}: {done.seconds:,.0f} s, {done.written / 1e6:,.2f} MB in {done.segments} segments"
+    console.show_table(title, ["instrument", "book updates", "trades", "a second", "gaps", "lost"], rows)
+    clocks = ", ".join(f"{venue} {ms:+.1f} ms" for venue, ms in done.offset_ms.items()) or "not known"
+    click.echo(f"connections lost: {done.breaks}; the venues' clocks against ours: {clocks}")
+    for part in done.imported:
+        for day in part.days:
+            click.echo(f"{day.instrument} {day.date}: {day.book_updates:,} book updates, {day.trades:,} trades")
+        click.echo(_left_out(part.recording, part.drops))
+        for note in dict.fromkeys(note for day in part.days for note in day.notes):
+            click.echo(f"{part.recording}: {note}")
 
 
 @click.command()

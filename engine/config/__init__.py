@@ -1,6 +1,7 @@
 """`config.yaml`: the one place that says what to run, decoded strictly."""
 
 from engine.config.calibration import CalibrateConfig
+from engine.config.capture import CaptureConfig
 from engine.config.data import DataConfig, RecordConfig, RunsConfig
 from engine.config.live import FlattenConfig, LiveConfig, MonitorConfig, PaperConfig
 from engine.config.loading import load, override, type_of
@@ -12,6 +13,7 @@ __all__ = [
     "SHIPPED",
     "BacktestConfig",
     "CalibrateConfig",
+    "CaptureConfig",
     "Config",
     "DataConfig",
     "FlattenConfig",

@@ -87,6 +87,11 @@ def import_files(
                 empty += recording.files
             except DataError as error:
                 return Imports(catalog.root, done, error, empty)
+            except OSError as error:
+                failure = DataError(
+                    f"{catalog.root}: the catalog cannot be written ({error.strerror or error}); make room"
+                )
+                return Imports(catalog.root, done, failure, empty)
     if not done:
         raise EmptyFileError(f"{empty[0]}: the file is empty; nothing was imported")
     return Imports(catalog.root, done, None, empty)

@@ -274,6 +274,8 @@ def _wind_up(
             watchdog.wait(10.0)
         except subprocess.TimeoutExpired:
             watchdog.kill()
+    if trader.recording is not None:
+        trader.recording.close()
     journal = trader.journals.journal
     trader.journals.close()
     trader.store.close()

@@ -20,6 +20,7 @@ from engine.disposal import collected
 from engine.live.deployment import deployment as deployments
 from engine.live.deployment.model_manager import ModelManager
 from engine.live.records.journal import Journal, JournalKeeper, header_of
+from engine.live.records.recording import TraderRecording
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper, data_factory, execution_factory, make_builder
@@ -56,10 +57,18 @@ class Paper:
         Of a replay; None trades live data.
     journal : Path or None
         Journals of decisions and the deployment of models lie there.
+    recording : TraderRecording, optional
+        Of live data.
 
     """
 
-    def __init__(self, plan: TradingPlan, clock: ReplayClock | None, journal: Path | None) -> None:
+    def __init__(
+        self,
+        plan: TradingPlan,
+        clock: ReplayClock | None,
+        journal: Path | None,
+        recording: TraderRecording | None = None,
+    ) -> None:
         config = plan.config
         if config.model.recalibrate.enabled:
             raise ConfigError("model.recalibrate.enabled: recalibration works in backtests only so far; switch it off")
@@ -75,6 +84,9 @@ class Paper:
         self.recorder = RunRecorder()
         self._journals, self._journals_opened = JournalKeeper(), 0
         observers = Observers([self.recorder, self._journals])
+        self._recording = recording
+        if recording is not None:
+            observers.add(recording)
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
             about = about_of(config, plan.contract, self._predictor, "paper", plan.run.quoter, plan.run.artifact)
@@ -93,6 +105,8 @@ class Paper:
             observers.add(self._models)
         if self.telemetry is not None:
             self.telemetry.bind(self.maker, self._models)
+        if recording is not None:
+            recording.bind(self.maker.shown)
         if plan.price_ticks is not None:
             self._journals.change(self._new_journal(self._predictor, plan.run.artifact))
         else:
@@ -177,6 +191,8 @@ class Paper:
         return self.maker.commands_sent <= self.client.received and self.client.told <= self.maker.orders.answers
 
     def _on_timer(self) -> None:
+        if self._recording is not None:
+            self._recording.by_timer()
         if self._models is not None and self.plan.price_ticks is not None:
             self._models.by_timer()
         if not self.maker.trading.is_over:
@@ -243,14 +259,25 @@ def replay_day(
 
 
 @collected
-def trade_public(
-    run: Plan, contract: Contract, queue: QueueConfig, venue: str, journal: Path | None, minutes: float
-) -> Episode:
-    """Trade on a venue's public data at the paper venue until stopped."""
-    paper = Paper(plan_public(run, contract, queue, time.time_ns()), None, journal)
-    stopper = Stopper(minutes * 60 if minutes else None)
+def trade_public(run: Plan, contract: Contract, queue: QueueConfig, venue: str, folder: Path) -> Episode:
+    """Trade on a venue's public data at the paper venue until stopped; journal and recording go into the folder."""
+    config = run.config
+    plan = plan_public(run, contract, queue, time.time_ns())
+    journal = folder / "journal.jsonl" if config.paper.journal else None
+    if not config.live.record:
+        return _trade_public(Paper(plan, None, journal), venue)
+    recording = TraderRecording(config.capture, folder, contract, plan.depth, "paper", _say)
+    try:
+        return _trade_public(Paper(plan, None, journal, recording), venue)
+    finally:
+        recording.close()
+
+
+def _trade_public(paper: Paper, venue: str) -> Episode:
+    config, contract = paper.plan.config, paper.plan.contract
+    stopper = Stopper(config.paper.minutes * 60 if config.paper.minutes else None)
     builder = make_builder(live=False)
-    builder = add_public_data(builder, venue, getattr(run.config.adapters, venue), contract.id)
+    builder = add_public_data(builder, venue, getattr(config.adapters, venue), contract.id)
     builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_client), PaperClientConfig())
     started = time.perf_counter()
     _run(builder.build(), paper, stopper)

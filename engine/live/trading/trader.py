@@ -13,6 +13,7 @@ from engine.assembly import build_maker
 from engine.live.deployment.deployment import Deployment, ModelReference
 from engine.live.deployment.model_manager import ModelManager
 from engine.live.records.journal import Journal, JournalKeeper, header_of
+from engine.live.records.recording import TraderRecording
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.data_alarm import DataAlarm
@@ -83,7 +84,13 @@ class Trader(Observer):
         self.journals.change(self._new_journal(predictor, plan.run.artifact))
         self.telemetry: Telemetry | None = None
         self.models: ModelManager | None = None
+        self.recording: TraderRecording | None = None
         observers = Observers([self, self.journals])
+        if config.live.record:
+            self.recording = TraderRecording(
+                config.capture, state.path, contract, plan.depth, "live", self.alarms.raise_
+            )
+            observers.add(self.recording)
         if config.monitor.enabled:
             about = about_of(config, contract, predictor, "live", plan.run.quoter, plan.run.artifact, state.path)
             self.telemetry = Telemetry(config, about, contract, predictor)
@@ -103,6 +110,8 @@ class Trader(Observer):
             observers.add(self.models)
         if self.telemetry is not None:
             self.telemetry.bind(self.maker, self.models)
+        if self.recording is not None:
+            self.recording.bind(self.maker.shown)
         if self._day is not None:
             self.maker.money.peak = self._day.peak
         else:
@@ -141,6 +150,8 @@ class Trader(Observer):
             self._check_artifact()
         if self.models is not None:
             self.models.by_timer()
+        if self.recording is not None:
+            self.recording.by_timer()
         self.beat()
         if self.telemetry is not None:
             self.telemetry.publish(self.phase)

@@ -13,6 +13,7 @@ from venues.recordings.loaders.binance import BinanceLoader
 from venues.recordings.loaders.binance_archive import BinanceArchiveLoader
 from venues.recordings.loaders.bitstamp import BitstampLoader
 from venues.recordings.loaders.bybit import BybitLoader
+from venues.recordings.loaders.capture import CaptureLoader
 from venues.recordings.loaders.coinbase import CoinbaseLoader
 from venues.recordings.loaders.ctp import CtpLoader
 from venues.recordings.loaders.databento import DatabentoLoader
@@ -44,6 +45,7 @@ LOADERS: dict[str, Loader] = {
         ItchLoader(),
         HftbacktestLoader(),
         NautilusLoader(),
+        CaptureLoader(),
         MappingLoader(),
     )
 }
