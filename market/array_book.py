@@ -11,6 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 CAPACITY = 8192
 
@@ -139,6 +140,11 @@ class ArrayBook:
         self.price = np.zeros((2, capacity), np.int64)
         self.size = np.zeros((2, capacity), np.int64)
         self.count = np.zeros(2, np.int64)
+
+    @property
+    def state(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Price, size and count, for a compiled loop."""
+        return self.price, self.size, self.count
 
     def lots(self, side: int, ticks: int) -> int:
         """Lots at a price, 0 where there is no such level."""

@@ -1,6 +1,7 @@
 """The catalog: recordings as a Nautilus `ParquetDataCatalog`, with a manifest of what is whole.
 
 `<root>/data/…` is the Nautilus catalog, one or more Parquet files a trading day and type.
+`<root>/columns/…` holds the same as memory-mapped columns (`column_store`).
 `<root>/manifest/<instrument>/<date>.json` says that a day is complete, where it came from and what
 was dropped. A day without its manifest entry does not exist for any command: the entry is written
 last, so that a stopped import leaves nothing that could be taken for whole. Earlier versions kept
@@ -25,9 +26,12 @@ from filelock import Timeout
 from nautilus_trader.model import OrderBookDelta, TradeTick
 from nautilus_trader.persistence import ParquetDataCatalog
 
+from market.columns import Columns
 from market.contracts import Contract, ContractTable
 from market.errors import DataError
 from market.files import lock_on, write_json, write_whole
+from venues.recordings.column_files import join
+from venues.recordings.column_store import ColumnStore, name_of
 
 SCHEMA = 1
 _SUMS = ("book_updates", "levels", "trades", "traded_lots", "crossed", "one_sided")
@@ -83,6 +87,7 @@ class Catalog:
     def __init__(self, root: Path, contracts: ContractTable) -> None:
         self.root = root
         self.contracts = contracts
+        self._columns = ColumnStore(root)
 
     @property
     def path(self) -> str:
@@ -147,6 +152,29 @@ class Catalog:
                 trades = catalog.query_trade_ticks([day.instrument], start=start, end=stop - 1)
                 yield deltas, trades
 
+    def columns(self, day: Day) -> Columns:
+        """The day as columns: memory maps, which a day of several parts is copied from.
+
+        A day that was imported before there were columns gets them now.
+
+        Raises
+        ------
+        DataError
+            Nautilus' files do not hold what the manifest says.
+
+        """
+        return join([self._part(part) for part in day.pieces])
+
+    def _part(self, part: Day) -> Columns:
+        events = part.book_updates + part.trades
+        return self._columns.open(part.instrument, name_of(part.date, part), events, lambda to: self._rebuild(part, to))
+
+    def _rebuild(self, part: Day, folder: Path) -> None:
+        """Write the columns of a part from Nautilus' files."""
+        from venues.recordings.rebuild import write_columns
+
+        write_columns(self, part, folder)
+
     def others(self, instrument: str, date: dt.date, sources: list[Source]) -> list[Day]:
         """Parts of a day that came from other files."""
         day = self.days(instrument).get(date)
@@ -203,9 +231,11 @@ class Catalog:
             for _, staged in parts:
                 for path in sorted((staged / "data" / kind / instrument).glob("*.parquet")):
                     os.replace(path, target / path.name)
+        self._columns.put({name_of(part.date, part): staged / "columns" for part, staged in parts}, instrument)
         if not self.nautilus().instruments(instrument_ids=[instrument]):
             self.nautilus().write_instruments([nautilus_instrument])
         self._enter(instrument, date, merged.pieces)
+        self._columns.prune(instrument, [name_of(p.date, p) for d in [*others, merged] for p in d.pieces])
         for _, staged in parts:
             shutil.rmtree(staged, ignore_errors=True)
         return merged
@@ -299,6 +329,15 @@ def _interval(name: str) -> tuple[int, int]:
     """First and last ns from Nautilus' file name `2021-01-08T01-30-00-400000000Z_….parquet`."""
     first, _, last = name.removesuffix(".parquet").partition("_")
     return _stamp(first), _stamp(last)
+
+
+def file_name(start_ns: int, end_ns: int) -> str:
+    """Nautilus' name of a file with data from one moment to another, ns."""
+    return f"{_text(start_ns)}_{_text(end_ns)}.parquet"
+
+
+def _text(ns: int) -> str:
+    return f"{dt.datetime.fromtimestamp(ns // 10**9, dt.UTC):%Y-%m-%dT%H-%M-%S}-{ns % 10**9:09d}Z"
 
 
 def _stamp(text: str) -> int:

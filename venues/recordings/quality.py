@@ -1,16 +1,19 @@
-"""What a recorded day is worth: gaps, spread, rates, depth, trades; streaming, in one pass."""
+"""What a recorded day is worth: gaps, spread, rates, depth, trades."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from market.level_book import LevelBook
+from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS, BOOK, TRADE, Columns
+from market.events import BUY, SELL
 from market.sessions import SessionClock
 from venues.recordings.catalog import Catalog, Day
-from venues.recordings.moments import apply, moments
+from venues.recordings.column_kernels import count_levels
 
 GAP_S = 5.0
 _MAX_SERIES = 200_000
@@ -63,85 +66,102 @@ class Series(msgspec.Struct):
     trades: list[tuple[int, int, int, int]]
 
 
-class _Tally:
-    """Sums over one day."""
+class Tally(NamedTuple):
+    """Counts of one day, and what stood between events weighed by its seconds."""
 
-    def __init__(self) -> None:
-        self.updates = self.touch_changes = self.trades = self.lots = self.bought = self.sold = 0
-        self.outside = self.crossed = self.one_sided = 0
-        self.covered = self.spread_area = self.touch_area = self.levels_area = 0.0
-        self.spreads: Counter[int] = Counter()
-        self.gaps: list[tuple[int, int]] = []
-        self.low, self.high = float("inf"), float("-inf")
+    updates: int
+    touch_changes: int
+    trades: int
+    lots: int
+    bought: int
+    sold: int
+    outside: int
+    crossed: int
+    one_sided: int
+    covered: float
+    spread_area: float
+    touch_area: float
+    levels_area: float
+    spreads: dict[int, int]
+    gaps: list[tuple[int, int]]
+    mid_range: float
 
 
 def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
-    """Read a day and measure it."""
-    contract = catalog.contract(day)
-    sessions = SessionClock(contract.sessions).closes(day.start_ns, day.end_ns)
-    book, tally, series = LevelBook(), _Tally(), Series([], [], [], [])
-    keep = max(1, day.book_updates // _MAX_SERIES)
-    last_ts, touch = 0, (0, 0)
-    for ts, _, changes, trade, _ in moments(catalog, day):
-        if last_ts:
-            _hold(tally, book, touch, (last_ts, ts), sessions)
-        last_ts = ts
-        if trade is not None:
-            _count_trade(tally, touch, trade)
-            if len(series.trades) < _MAX_SERIES:
-                series.trades.append((ts, *trade))
-            continue
-        apply(book, changes)
-        touch = _count_book(tally, book, touch)
-        if tally.updates % keep == 0 and touch[0] and touch[1]:
-            series.ts_ns.append(ts)
-            series.mid.append(sum(touch) / 2)
-            series.spread.append(touch[1] - touch[0])
-    return _quality(day, tally), series
+    """Measure a day, by its columns."""
+    told = catalog.columns(day)
+    closes = SessionClock(catalog.contract(day).sessions).closes(day.start_ns, day.end_ns)
+    return quality(day, _tally(told, closes, not day.depth)), _series(told, max(1, day.book_updates // _MAX_SERIES))
 
 
-def _hold(
-    tally: _Tally, book: LevelBook, touch: tuple[int, int], span: tuple[int, int], sessions: list[tuple[int, int]]
-) -> None:
-    """Weigh the state that stood between two events by its time; gaps and the exchange's breaks aside."""
-    since, until = span
-    if until - since > GAP_S * 1e9:
-        if any(start <= since and until <= end for start, end in sessions):
-            tally.gaps.append(span)
-        return
-    seconds = (until - since) / 1e9
-    if touch[0] and touch[1] and touch[0] < touch[1]:
-        tally.covered += seconds
-        tally.spread_area += seconds * (touch[1] - touch[0])
-        tally.touch_area += seconds * (book.bids[touch[0]] + book.asks[touch[1]]) / 2
-        tally.levels_area += seconds * (len(book.bids) + len(book.asks)) / 2
+def _tally(c: Columns, closes: list[tuple[int, int]], whole: bool) -> Tally:
+    """Count and sum; levels a side only of a `whole` book. Sums run in the order of time, as floats demand."""
+    books, trades = c.kind == BOOK, c.first[:-1][c.kind == TRADE]
+    bid, ask = c.shown[:, BEST_BID], c.shown[:, BEST_ASK]
+    two = (bid != 0) & (ask != 0)
+    sound = two & (bid < ask)
+    price, lots, side = c.price[trades], c.size[trades], c.side[trades]
+    low, high = bid[~books], ask[~books]
+    touch = np.zeros((int(books.sum()) + 1, 2), np.int64)
+    touch[1:, 0], touch[1:, 1] = bid[books], ask[books]
+    spreads, counts = np.unique((ask - bid)[books & sound], return_counts=True)
+    mids = (bid + ask)[books & sound] / 2
+    gap = np.diff(c.ts) > GAP_S * 1e9
+    held = sound[:-1] & ~gap  # what stood between two events: gaps and the exchange's breaks aside
+    seconds = (np.diff(c.ts) / 1e9)[held]
+    touch_lots = (c.shown[:-1, BID_LOTS] + c.shown[:-1, ASK_LOTS])[held]
+    levels = _levels(c)[:-1][held] if whole else np.zeros(len(seconds), np.int64)
+    silences = zip(c.ts[:-1][gap].tolist(), c.ts[1:][gap].tolist(), strict=True)
+    return Tally(
+        updates=len(touch) - 1,
+        touch_changes=int((np.diff(touch, axis=0) != 0).any(axis=1).sum()),
+        trades=len(trades),
+        lots=int(lots.sum()),
+        bought=int(lots[side == BUY].sum()),
+        sold=int(lots[side == SELL].sum()),
+        outside=int((two[~books] & ((price < low) | (price > high))).sum()),
+        crossed=int((books & two & ~sound).sum()),
+        one_sided=int((books & ~two).sum()),
+        covered=_sum(seconds),
+        spread_area=_sum(seconds * (ask - bid)[:-1][held]),
+        touch_area=_sum(seconds * touch_lots / 2),
+        levels_area=_sum(seconds * levels / 2),
+        spreads=dict(zip(spreads.tolist(), counts.tolist(), strict=True)),
+        gaps=[span for span in silences if any(start <= span[0] and span[1] <= end for start, end in closes)],
+        mid_range=float(mids.max() - mids.min()) if len(mids) else 0.0,
+    )
 
 
-def _count_trade(tally: _Tally, touch: tuple[int, int], trade: tuple[int, int, int]) -> None:
-    price, lots, side = trade
-    tally.trades += 1
-    tally.lots += lots
-    tally.bought += lots if side == 1 else 0
-    tally.sold += lots if side == 2 else 0
-    tally.outside += bool(touch[0] and touch[1]) and not touch[0] <= price <= touch[1]
+def _sum(values: NDArray[np.float64]) -> float:
+    """One after the other: numpy's own sum adds in pairs."""
+    return float(np.add.accumulate(values)[-1]) if len(values) else 0.0
 
 
-def _count_book(tally: _Tally, book: LevelBook, before: tuple[int, int]) -> tuple[int, int]:
-    touch = (book.best_bid() or 0, book.best_ask() or 0)
-    tally.updates += 1
-    tally.touch_changes += touch != before
-    if not (touch[0] and touch[1]):
-        tally.one_sided += 1
-    elif touch[0] >= touch[1]:
-        tally.crossed += 1
-    else:
-        tally.spreads[touch[1] - touch[0]] += 1
-        mid = sum(touch) / 2
-        tally.low, tally.high = min(tally.low, mid), max(tally.high, mid)
-    return touch
+def _levels(c: Columns) -> NDArray[np.int64]:
+    """Levels of both sides together after each event."""
+    counts = np.empty(len(c.kind), np.int64)
+    count_levels(c.kind, c.clear, c.first, c.side, c.price, c.size, counts)
+    return counts
 
 
-def _quality(day: Day, t: _Tally) -> Quality:
+def _series(c: Columns, keep: int) -> Series:
+    """Every so-manyth update, and the trades."""
+    places = np.flatnonzero(c.kind == BOOK)[keep - 1 :: keep]
+    bid, ask = c.shown[places, BEST_BID], c.shown[places, BEST_ASK]
+    two = (bid != 0) & (ask != 0)
+    trades = np.flatnonzero(c.kind == TRADE)[:_MAX_SERIES]
+    rows = c.first[trades]
+    told = (c.ts[trades], c.price[rows], c.size[rows], c.side[rows])
+    return Series(
+        c.ts[places][two].tolist(),
+        ((bid + ask)[two] / 2).tolist(),
+        (ask - bid)[two].tolist(),
+        list(zip(*(column.tolist() for column in told), strict=True)),
+    )
+
+
+def quality(day: Day, t: Tally) -> Quality:
+    """What the counts come to."""
     total = sum(t.spreads.values())
     shares = {str(k): round(n / total, 4) for k, n in sorted(t.spreads.items())[:8]} if total else {}
     sided = t.bought + t.sold
@@ -170,13 +190,13 @@ def _quality(day: Day, t: _Tally) -> Quality:
         spread_ticks_shares=shares,
         touch_lots_mean=round(t.touch_area / t.covered, 2) if t.covered else None,
         levels_mean=round(t.levels_area / t.covered, 1) if t.covered and not day.depth else day.depth or None,
-        mid_range_ticks=round(t.high - t.low, 1) if total else 0.0,
+        mid_range_ticks=round(t.mid_range, 1),
         drops=day.drops,
         warnings=_warnings(day, t),
     )
 
 
-def _warnings(day: Day, t: _Tally) -> list[str]:
+def _warnings(day: Day, t: Tally) -> list[str]:
     """What a user has to know before trusting a backtest on this day, however good the recording is."""
     found = list(day.notes)
     if day.depth == 1:

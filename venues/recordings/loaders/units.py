@@ -65,16 +65,19 @@ class Grid:
             raise self._not_positive(price)
         return side, ticks, lots
 
-    def levels(self, bids: Iterable[Sequence[str]], asks: Iterable[Sequence[str]]) -> list[Level]:
-        """Levels of the rows (price, size, …) of both sides; those off the tick are left out and counted."""
-        levels: list[Level] = []
-        level = self.level
+    def levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
+        """Levels of the rows (price, size, …) of both sides of a message, as `level` reads them."""
+        found: list[Level] = []
+        prices, lot, level = self._prices, self._lot, self.level
         for side, rows in ((BID, bids), (ASK, asks)):
             for row in rows:
-                found = level(side, row[0], row[1])
-                if found is not None:
-                    levels.append(found)
-        return levels
+                ticks, exact = prices.get(row[0]), float(row[1]) / lot
+                lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+                if ticks is not None and ticks > 0 and abs(exact - lots) < 1e-3 and (lots or not exact):
+                    found.append((side, ticks, lots))
+                elif (other := level(side, row[0], row[1])) is not None:
+                    found.append(other)
+        return found
 
     def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
         """Levels of a row that shows a whole book; None where a price is off the tick (counted once: without
