@@ -141,7 +141,7 @@ class MarketMaker(Strategy):
         self._judged(self._data_guard.on_book(ts, deltas.ts_event, deltas.sequence, clear, f.state))
         reason = self._reason(ts, ready)
         if reason is not None:
-            self._pull(reason)
+            self._pull(reason, ts)
             if f.is_sound:
                 self._observer.on_update(ts, self._market(), self.position, None, None)
             return
@@ -225,33 +225,33 @@ class MarketMaker(Strategy):
         self.orders.execute(ts_ns, decision.actions, orders, now)
         return decision.ladder
 
-    def _pull(self, reason: Reason) -> None:
-        """Take the quotes away."""
+    def _pull(self, reason: Reason, ts_ns: int | None = None) -> None:
+        """Take the quotes away, because of the update of a time where one is at hand."""
         if not self.trading.is_over and self.trading.phase is not Phase.PAUSED:
             self.trading.pull(reason)
-        self.orders.pull(reason, self._now())
+        self.orders.pull(reason, self._now(), ts_ns)
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────
 
     @guarded
     def on_order_accepted(self, event: OrderAccepted) -> None:
-        self.orders.accepted(event.client_order_id)
+        self.orders.accepted(event)
 
     @guarded
     def on_order_rejected(self, event: OrderRejected) -> None:
-        self.orders.refused(event.client_order_id, "rejected")
+        self.orders.refused(event, "rejected")
 
     @guarded
     def on_order_denied(self, event: OrderDenied) -> None:
-        self.orders.refused(event.client_order_id, "denied")
+        self.orders.refused(event, "denied")
 
     @guarded
     def on_order_canceled(self, event: OrderCanceled) -> None:
-        self.orders.ended(event.client_order_id)
+        self.orders.ended(event)
 
     @guarded
     def on_order_expired(self, event: OrderExpired) -> None:
-        self.orders.ended(event.client_order_id)
+        self.orders.ended(event)
 
     @guarded
     def on_order_updated(self, event: OrderUpdated) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from engine.cli import backtests, live, models, recordings, trials
+from engine.cli import backtests, compare, live, models, recordings, trials
 from engine.cli.groups import Commands
 
 _COMMANDS: tuple[click.Command, ...] = (
@@ -22,6 +22,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     models.probe,
     models.models,
     trials.paper,
+    compare.compare,
     trials.exchange,
     trials.drill,
     live.live,

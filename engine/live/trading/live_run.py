@@ -278,6 +278,8 @@ def _wind_up(
         trader.recording.close()
     journal = trader.journals.journal
     trader.journals.close()
+    if trader.order_log is not None:
+        trader.order_log.close()
     trader.store.close()
     trader.alarms.close()
     return Report(

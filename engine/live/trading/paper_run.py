@@ -19,7 +19,8 @@ from engine.backtest.run_recorder import RunRecorder
 from engine.disposal import collected
 from engine.live.deployment import deployment as deployments
 from engine.live.deployment.model_manager import ModelManager
-from engine.live.records.journal import Journal, JournalKeeper, header_of
+from engine.live.records.journal import Header, Journal, JournalKeeper, header_of
+from engine.live.records.order_log import OrderLog
 from engine.live.records.recording import TraderRecording
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
@@ -84,6 +85,11 @@ class Paper:
         self.recorder = RunRecorder()
         self._journals, self._journals_opened = JournalKeeper(), 0
         observers = Observers([self.recorder, self._journals])
+        self._order_log: OrderLog | None = None
+        if journal is not None:
+            log = journal.with_name(journal.name.replace("journal", "orders", 1))
+            self._order_log = OrderLog(log, self._header(self._predictor, plan.run.artifact), self.now)
+            observers.add(self._order_log)
         self._recording = recording
         if recording is not None:
             observers.add(recording)
@@ -134,11 +140,13 @@ class Paper:
         path = self._journal_path
         if path is None:
             return None
-        run = msgspec.structs.replace(self.plan.run, artifact=folder)
-        header = header_of(run, self.plan.contract, predictor, self.plan.break_even_ticks, self.plan.span[0])
         self._journals_opened += 1
         count = self._journals_opened
-        return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, header)
+        return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, self._header(predictor, folder))
+
+    def _header(self, predictor: Predictor | None, folder: Path | None) -> Header:
+        run = msgspec.structs.replace(self.plan.run, artifact=folder)
+        return header_of(run, self.plan.contract, predictor, self.plan.break_even_ticks, self.plan.span[0])
 
     def _promoted(self, predictor: Predictor, who: deployments.ModelReference, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""
@@ -206,6 +214,8 @@ class Paper:
     def close(self) -> None:
         """Close the journal, send a last frame."""
         self._journals.close()
+        if self._order_log is not None:
+            self._order_log.close()
         if self.telemetry is not None:
             self.telemetry.close("stopped")
         if self._models is not None:
