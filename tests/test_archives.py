@@ -95,6 +95,9 @@ def test_an_archive_without_files_is_skipped(home: Path) -> None:
 def test_what_is_damaged_or_nested_is_refused(home: Path) -> None:
     inner = zipped(home / "inner.zip", **{"a.txt": capture(0, 101)})
     refused(cmm("import", zipped(home / "x.zip", **{"in.zip": inner.read_bytes()})), "an archive inside an archive")
+    for start in (b"PAR1", b"CMMCAP1\n"):
+        refused(cmm("import", zipped(home / "x.zip", **{"in": start})), "x.zip/in", "inside an archive", "unpack")
+    refused(cmm("import", tarred(home / "x.tar", **{"in.npy": b"\x93NUMPY"})), "array", "inside an archive")
     whole = inner.read_bytes()
     (home / "cut.zip").write_bytes(whole[:-30])
     refused(cmm("import", home / "cut.zip"), "cut.zip", "damaged")

@@ -1,6 +1,6 @@
 """Zip and tar files: each member is a file of its own, with a path `archive.zip/member`.
 
-Nothing is unpacked to disk: a member is read from its archive as it streams. Archives inside archives,
+Nothing is unpacked to disk: a member is read from its archive as it streams. Archives and Parquet inside archives,
 encrypted members and members that unfold to far more than a text would are refused.
 """
 
@@ -24,6 +24,8 @@ _LARGE, _MAX_RATIO = 1 << 30, 200
 """A member of more bytes than `_LARGE` may not be more than so many times its compressed size: captures of books
 come to 10 to 40 times."""
 _NUMPY = ".npy"
+_NOT_STREAMED = {b"PAR1": "Parquet", b"\x93NUMPY": "an array of numpy's", b"CMMCAP1\n": "a segment of a capture"}
+"""How files begin that are not read from start to end."""
 
 
 def is_tar(start: bytes) -> bool:
@@ -33,6 +35,13 @@ def is_tar(start: bytes) -> bool:
 
 def is_zip(start: bytes) -> bool:
     return start[:4] in ZIP
+
+
+def not_streamed(start: bytes) -> str | None:
+    """What a file that begins so is, if it cannot be read as it streams from an archive."""
+    if is_zip(start) or is_tar(start):
+        return "an archive"
+    return next((name for mark, name in _NOT_STREAMED.items() if start.startswith(mark)), None)
 
 
 def archive_of(path: Path) -> Path | None:

@@ -142,7 +142,7 @@ def parts(path: Path) -> list[Path]:
     Raises
     ------
     DataError
-        The archive is damaged, encrypted, or holds archives.
+        The archive is damaged, encrypted, or holds what cannot be read as it streams.
     EmptyFileError
         It holds nothing.
 
@@ -159,8 +159,8 @@ def parts(path: Path) -> list[Path]:
     for member in members if members != [path] else ():
         with open_binary(member) as stream:
             start = stream.read(archives.TAR_HEADER)
-        if archives.is_zip(start) or archives.is_tar(start):
-            raise DataError(f"{member}: an archive inside an archive; unpack the outer one and give what it holds")
+        if what := archives.not_streamed(start):
+            raise DataError(f"{member}: {what} inside an archive; unpack the outer one and give what it holds")
     return members
 
 

@@ -73,8 +73,6 @@ class Table:
             )
 
     def _parquet(self) -> pq.ParquetFile:
-        if not self.path.is_file():
-            raise DataError(f"{self.path}: Parquet inside an archive; unpack it and give what it holds")
         try:
             return pq.ParquetFile(self.path)
         except (pa.ArrowException, OSError) as error:
