@@ -12,6 +12,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     recordings.capture,
     recordings.inspect,
     recordings.events,
+    recordings.export,
     recordings.record,
     recordings.simulate,
     backtests.backtest,
