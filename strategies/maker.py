@@ -27,6 +27,7 @@ from market.events import ASK, BID
 from market.ledger import Ledger
 from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast, Predictor
+from models.features.book_features import TREND_HALF_LIFE
 from strategies.callbacks import guarded, purge
 from strategies.decision import Decider, Inputs
 from strategies.guard import DataGuard, FillGuard, MessageBudget, ModelGuard, MoneyGuard
@@ -39,7 +40,6 @@ from strategies.values import Ladder, Market
 from strategies.wiring import MakerConfig, Ports, Quoting
 
 _PURGE_EVERY = 10
-_TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
 
 
 class MarketMaker(Strategy):
@@ -180,7 +180,7 @@ class MarketMaker(Strategy):
     def _market(self) -> Market:
         f = self._features
         return Market(
-            f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(_TREND_HALF_LIFE), f.regime
+            f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(TREND_HALF_LIFE), f.regime
         )
 
     def is_open(self, ts_ns: int) -> bool:
