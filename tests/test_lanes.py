@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backtest.backtest import Task, backtest, run_days
 from engine.backtest.episode import Episode
 from engine.backtest.lane import day as lane_day
 from engine.backtest.lane.day import LaneDay
@@ -159,8 +160,6 @@ def test_tables_grow_where_they_are_full_and_nowhere_else(
 
 
 def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog, Day]) -> None:
-    from engine.backtest.backtest import run_days
-
     catalog, day = brief
     moving = {"model.recalibrate": {"enabled": True, "every_s": 5.0, "sample_s": 0.2}}
     episodes, predictor = run_days(catalog, [day, day], plan("cmm", moving))
@@ -168,3 +167,12 @@ def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog
     assert predictor.recalibrator is not None
     assert predictor.recalibrator.refits > 0
     assert (episodes[0].recorder.forecasts != episodes[1].recorder.forecasts).any()
+
+
+@pytest.mark.parametrize(("balance", "is_said"), [(1.0, True), (1e6, False)])
+def test_an_account_below_zero_is_said(tmp_path: Path, balance: float, is_said: bool) -> None:
+    catalog, day = made_day(tmp_path, "shown", 1)
+    run = plan("foic", {"venue.starting_balance": balance, "backtest.engine": "fast", "backtest.sensitivity": "none"})
+    traded = backtest(Task(catalog, [day], run, ["as chosen"]))
+    assert traded.notes[0] == "as chosen"
+    assert any("the account fell to -" in note for note in traded.notes) == is_said
