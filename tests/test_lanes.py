@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backtest.backtest import Task, backtest, run_days
 from engine.backtest.episode import Episode
+from engine.backtest.lane import day as lane_day
+from engine.backtest.lane.day import LaneDay
 from engine.backtest.lanes import run_day
 from engine.config import SHIPPED, Config
 from engine.config.loading import override
@@ -24,7 +27,7 @@ type Settings = Mapping[str, Any]
 _NO_DECISION = {"venue.latency.decision.ms": 0.0}
 _WAYS: list[Settings] = [
     {},
-    *({**_NO_DECISION, "venue.latency.order.ms": ms} for ms in (0.0, 0.5, 100.0, 500.0, 1_000.0)),
+    *({**_NO_DECISION, "venue.latency.order.ms": ms} for ms in (0.0, 1e-6, 0.5, 100.0, 500.0, 1_000.0)),
     {"venue.latency.order": {"kind": "quantiles", "quantiles_ms": [0.0, 1.0, 50.0, 900.0]}},
     {"venue.latency.order": {"kind": "quantiles", "quantiles_ms": [0.0, 3_000.0]}},
     {"venue.latency.feed": {"kind": "recorded"}},
@@ -138,9 +141,25 @@ def test_what_the_lanes_once_differed_in(tmp_path: Path, kind: str, seed: int, c
     assert traded.counts["fills"] > 0
 
 
-def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog, Day]) -> None:
-    from engine.backtest.backtest import run_days
+@pytest.mark.parametrize("kind", ["orders", "shown"])
+def test_tables_grow_where_they_are_full_and_nowhere_else(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_day, "_ROOM", 2)
+    monkeypatch.setattr(lane_day, "_LAGS", 4)
+    days: list[LaneDay] = []
+    record_of = lane_day.LaneRecord
+    monkeypatch.setattr(lane_day, "LaneRecord", lambda day, wall_s: (days.append(day), record_of(day, wall_s))[1])
+    narrow = {"guard.data.max_lag_ms": 500.0, "guard.data.lag_window_s": 0.5, "guard.data.healthy_s": 0.0}
+    draws = {"venue.latency.order": {"kind": "quantiles", "quantiles_ms": [0.0, 50.0, 700.0]}}
+    agreed(tmp_path, kind, 7, "foic", {**narrow, **draws})
+    _, exchange, maker, _ = days[0].state
+    assert len(maker.orders) < 200
+    assert len(exchange.places) < 200
+    assert len(maker.lags) < 100
 
+
+def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog, Day]) -> None:
     catalog, day = brief
     moving = {"model.recalibrate": {"enabled": True, "every_s": 5.0, "sample_s": 0.2}}
     episodes, predictor = run_days(catalog, [day, day], plan("cmm", moving))
@@ -148,3 +167,12 @@ def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog
     assert predictor.recalibrator is not None
     assert predictor.recalibrator.refits > 0
     assert (episodes[0].recorder.forecasts != episodes[1].recorder.forecasts).any()
+
+
+@pytest.mark.parametrize(("balance", "is_said"), [(1.0, True), (1e6, False)])
+def test_an_account_below_zero_is_said(tmp_path: Path, balance: float, is_said: bool) -> None:
+    catalog, day = made_day(tmp_path, "shown", 1)
+    run = plan("foic", {"venue.starting_balance": balance, "backtest.engine": "fast", "backtest.sensitivity": "none"})
+    traded = backtest(Task(catalog, [day], run, ["as chosen"]))
+    assert traded.notes[0] == "as chosen"
+    assert any("the account fell to -" in note for note in traded.notes) == is_said
