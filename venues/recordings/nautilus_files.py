@@ -100,7 +100,8 @@ class NautilusFiles:
         ts_init = c.ts[trades]
         values = [
             _plain(price, _DECIMAL), _plain(size, _DECIMAL), _words(c.side[rows], _AGGRESSORS),
-            pa.array(c.sequence[trades]).cast(pa.string()), _plain(c.ts_event[trades], _TIME), _plain(ts_init, _TIME),
+            _plain(c.sequence[trades], pa.int64()).cast(pa.string()), _plain(c.ts_event[trades], _TIME),
+            _plain(ts_init, _TIME),
         ]  # fmt: skip
         self._write("trades", "TradeTick", _TRADES, values, ["aggressor_side", "trade_id"], ts_init)
 
@@ -125,12 +126,14 @@ def _halves(raw: int) -> NDArray[np.uint64]:
 
 
 def _plain(values: NDArray[Any], kind: Any) -> Any:
-    """Arrow's array over the same memory."""
+    """Arrow's array over the same memory; `pa.array` would import pandas first."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _words(codes: NDArray[Any], names: tuple[str, ...]) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
+    ends = np.cumsum([0, *map(len, names)], dtype=np.int32)
+    told = pa.StringArray.from_buffers(len(names), pa.py_buffer(ends), pa.py_buffer("".join(names).encode()))
+    return pa.DictionaryArray.from_arrays(_plain(codes, pa.int8()), told)
 
 
 @allocating

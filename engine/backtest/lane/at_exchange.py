@@ -13,7 +13,7 @@ from strategies.guard_rules import budget_spend, fill_pauses
 from strategies.order_table import State
 from venues.simulation.fees import charge
 from venues.simulation.latency import arrival_ns, see_book
-from venues.simulation.matcher import (
+from venues.simulation.matching import (
     begin_book,
     claim_place,
     comes_into_view,

@@ -46,7 +46,7 @@ from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import REASON_NAMES
 from strategies.values import ACTION, Market
 from venues.simulation.latency import CommandPath
-from venues.simulation.matcher import CONSUMED, MATCH
+from venues.simulation.matching import CONSUMED, MATCH
 from venues.simulation.queues import PLACE, make_queue
 
 _ROOM = 64  # orders, at first
