@@ -297,8 +297,9 @@ def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
     sound = events.state == 0
     if not sound.any():
         return 0, 0
-    low = int(events.shown[sound, BEST_BID].min() * (1.0 - 1e-4 * collar_bps)) - 1
-    high = int(events.shown[sound, BEST_ASK].max() * (1.0 + 1e-4 * collar_bps)) + 1
+    bids, asks = events.shown[sound, BEST_BID], events.shown[sound, BEST_ASK]
+    reach = 1e-4 * collar_bps * np.maximum(np.abs(bids), np.abs(asks))  # prices of spreads may be negative
+    low, high = int((bids - reach).min()) - 1, int((asks + reach).max()) + 1
     low, high = max(low, int(events.price.min())), min(high, int(events.price.max()))
     if high - low >= _WINDOW:
         raise ConfigError(
