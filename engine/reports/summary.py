@@ -85,8 +85,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     wall_s : float
         Time that the loops took, under all assumptions.
     decision_ms : list[float]
-        Evenly spaced quantiles of our decisions' time on this machine. No part of the result; a run with
-        `venue.latency.decision.kind: measured` draws from them.
+        Evenly spaced quantiles of our decisions' time on this machine; empty for the fast lane, which times no single
+        one. No part of the result; a run with `venue.latency.decision.kind: measured` draws from them.
     sensitivity : Assumptions, optional
         Where the days were traded under other assumptions.
     run : str

@@ -156,7 +156,7 @@ def _measured(run: Path) -> list[float]:
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no decision times there; name the run folder of a `cmm backtest`") from error
     if not found:
-        raise ConfigError(f"{path}: that run took no decision; name another one")
+        raise ConfigError(f"{path}: that run timed no decision; name one of `cmm backtest --engine nautilus`")
     return [float(ms) for ms in found]
 
 
