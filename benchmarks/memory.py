@@ -14,7 +14,7 @@ from engine.plan import Plan
 _LENGTHS_S = (1800.0, 3600.0, 7200.0)
 
 
-def main() -> None:
+def main(*, as_json: bool = False) -> None:
     """Print peak resident memory in MB, each in a process of its own."""
     print(f"{'simulated minutes':<20}{'updates':>10}{'actions':>10}{'import MB':>12}{'backtest MB':>13}")
     context = multiprocessing.get_context("spawn")

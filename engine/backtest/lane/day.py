@@ -155,7 +155,7 @@ class LaneDay:
 
         """
         run(self._lane, self._exchange, self._maker, self._record, self._events, self._path, 0)  # compiled, or loaded
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         events = len(self._events.kind)
         until = min(_STEP, events)
         while True:
@@ -172,7 +172,7 @@ class LaneDay:
                 if progress is not None:
                     progress(int(self._events.ts[until]))
                 until = min(until + _STEP, events)
-        return LaneRecord(self, time.perf_counter() - started)
+        return LaneRecord(self, time.perf_counter() - started, time.process_time() - busy)
 
     def _ask(self) -> None:
         situation, plan = self._maker.situation, self._maker.plan
@@ -203,10 +203,10 @@ class LaneDay:
 class LaneRecord:
     """What a day left, as `engine.backtest.run_record.RunRecord` has it; columns are made when they are asked for."""
 
-    def __init__(self, day: LaneDay, wall_s: float) -> None:
+    def __init__(self, day: LaneDay, wall_s: float, cpu_s: float) -> None:
         lane, exchange, maker, record = day.state
         events, self._path = day.market
-        self.wall_s = wall_s
+        self.wall_s, self.cpu_s = wall_s, cpu_s
         self._books = np.flatnonzero(events.kind == 0) if len(events.kind) else np.zeros(0, np.int64)
         self._events = events
         self._updates = record.updates[: int(lane["updates"])]
