@@ -17,6 +17,7 @@ from models.errors import ModelError
 from venues.recordings.catalog import Day
 
 _TRIALS = 64
+_TOLERANCE = 1e-4  # between the compiled graph and ONNX Runtime, of forecast and scale
 _COMPARED = 2000
 _NOT_COMPARED = ("feature_low", "feature_high", "golden", "files")
 
@@ -101,7 +102,8 @@ def leaks(path: Path, chosen: Sequence[Day]) -> list[str]:
 
 
 def verify_artifact(folder: Path) -> Verified:
-    """Hashes of all files, feature spec, golden output, finite answers, and that recalibration can start.
+    """Hashes of all files, feature spec, golden output, finite answers, that ONNX Runtime gives the same ones, and that
+    recalibration can start.
 
     Raises
     ------
@@ -110,16 +112,19 @@ def verify_artifact(folder: Path) -> Verified:
 
     """
     from models.ensemble.parameters import Calibration
-    from models.ensemble.predictor import Predictor
+    from models.ensemble.predictor import Predictor, run_graph
 
     predictor = Predictor(folder)
     manifest = predictor.manifest
     low, high = _range(manifest)
-    rng = np.random.default_rng(0)
-    for _ in range(_TRIALS):
-        predictor.features[0] = rng.uniform(low, high).astype(np.float32)
-        if predictor.predict() is None:
-            raise ModelError(f"{folder}: gives no finite forecast within its own training range; train it again")
+    x = np.random.default_rng(0).uniform(low, high, (_TRIALS, len(low))).astype(np.float32)
+    forecasts = predictor.predict_rows(x)
+    if not np.isfinite(forecasts).all():
+        raise ModelError(f"{folder}: gives no finite forecast within its own training range; train it again")
+    scale = 1.0 + np.abs(forecasts)
+    scale[:, 0] += np.exp(x[:, -3])  # a mid change is a small difference of terms as large as its sigma
+    if not (np.abs(run_graph(folder / artifact.GRAPH, x)[:, :4] - forecasts) <= _TOLERANCE * scale).all():
+        raise ModelError(f"{folder}: its graph is not one that this version runs; train it again")
     Calibration.load(folder / artifact.FUSION)
     return Verified(folder, manifest, _TRIALS)
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from sortedcontainers import SortedDict
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
 
 from market.events import ASK, BID, BookUpdate, Level, OrderLevel, OrderUpdate
+
+
+class Side(dict[int, int]):
+    """Lots by price, in ticks, of one side; `prices` in rising order. Changed by `LevelBook` alone."""
+
+    __slots__ = ("prices",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prices: list[int] = []
+
+    def above(self, price: int) -> list[int]:
+        """Prices above one, rising."""
+        return self.prices[bisect_right(self.prices, price) :]
+
+    def below(self, price: int) -> list[int]:
+        """Prices below one, rising."""
+        return self.prices[: bisect_left(self.prices, price)]
 
 
 class LevelBook:
@@ -17,42 +34,49 @@ class LevelBook:
     """
 
     def __init__(self) -> None:
-        self.bids: SortedDict[int, int] = SortedDict()
-        self.asks: SortedDict[int, int] = SortedDict()
+        self.bids, self.asks = Side(), Side()
 
     def best_bid(self) -> int | None:
-        return int(self.bids.peekitem(-1)[0]) if self.bids else None
+        return self.bids.prices[-1] if self.bids else None
 
     def best_ask(self) -> int | None:
-        return int(self.asks.peekitem(0)[0]) if self.asks else None
+        return self.asks.prices[0] if self.asks else None
 
     def is_crossed(self) -> bool:
-        return bool(self.bids and self.asks and self.bids.peekitem(-1)[0] >= self.asks.peekitem(0)[0])
+        return bool(self.bids and self.asks and self.bids.prices[-1] >= self.asks.prices[0])
 
     def set(self, side: int, price: int, size: int) -> None:
         """Set a level's size; 0 removes it."""
-        levels = self.bids if side == BID else self.asks
-        if size:
-            levels[price] = size
-        else:
-            levels.pop(price, None)
+        self.take(((side, price, size),))
+
+    def take(self, changes: Iterable[Level]) -> None:
+        """Set the sizes of levels, one after the other; 0 removes one."""
+        bids, asks = self.bids, self.asks
+        for side, price, size in changes:
+            levels = bids if side == BID else asks
+            if size:
+                if price not in levels:
+                    insort(levels.prices, price)
+                levels[price] = size
+            elif price in levels:
+                del levels[price]
+                del levels.prices[bisect_left(levels.prices, price)]
 
     def clear(self) -> None:
-        self.bids.clear()
-        self.asks.clear()
+        self.bids, self.asks = Side(), Side()
 
     def levels(self) -> Iterator[Level]:
         """All levels, best first, bids before asks."""
-        for price in reversed(self.bids):
+        for price in reversed(self.bids.prices):
             yield BID, price, self.bids[price]
-        for price in self.asks:
+        for price in self.asks.prices:
             yield ASK, price, self.asks[price]
 
     def top(self, side: int, count: int) -> list[tuple[int, int]]:
         """Return the best `count` levels of a side as (price, size), best first."""
         if side == BID:
-            return list(self.bids.items()[: -count - 1 : -1])
-        return list(self.asks.items()[:count])
+            return [(price, self.bids[price]) for price in self.bids.prices[: -count - 1 : -1]]
+        return [(price, self.asks[price]) for price in self.asks.prices[:count]]
 
     def apply(self, update: BookUpdate) -> list[Level]:
         """Apply an update; return the level changes that carry it out.
@@ -60,8 +84,7 @@ class LevelBook:
         An unchanged snapshot returns one unchanged level: that nothing happened is news too.
         """
         changes = self._replace(update) if update.snapshot else update.levels
-        for side, price, size in changes:
-            self.set(side, price, size)
+        self.take(changes)
         return changes
 
     def _replace(self, update: BookUpdate) -> list[Level]:
@@ -73,11 +96,11 @@ class LevelBook:
             (bids if side == BID else asks)[price] = size
         for side, levels, shown in ((BID, self.bids, bids), (ASK, self.asks, asks)):
             if not shown or not update.depth or len(shown) < update.depth:
-                gone = [p for p in levels if p not in shown]  # the side ends where the feed says
+                gone = [p for p in levels.prices if p not in shown]  # the side ends where the feed says
             elif side == BID:
-                gone = [p for p in levels.irange(minimum=min(shown)) if p not in shown]
+                gone = [p for p in levels.above(min(shown)) if p not in shown]
             else:
-                gone = [p for p in levels.irange(maximum=max(shown)) if p not in shown]
+                gone = [p for p in levels.below(max(shown)) if p not in shown]
             changes += [(side, price, 0) for price in gone]
             changes += [(side, price, size) for price, size in shown.items() if levels.get(price) != size]
         return changes or list(update.levels[:1])

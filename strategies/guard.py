@@ -252,6 +252,10 @@ class MoneyGuard:
         """Largest share of either limit in use."""
         return float(self._state["used"][0])
 
+    @used.setter
+    def used(self, share: float) -> None:
+        self._state["used"] = share
+
     def check(self, pnl: float) -> str:
         """Take the day's PnL; return the limit that it breaks, or ''. Not a number breaks both."""
         return REASON_NAMES[rules.money_check(self._state, float(pnl))]

@@ -138,7 +138,7 @@ def test_a_forecast_that_is_not_finite_pulls_the_quotes(
 
     def poisoned(self: BookFeatures, *args: object) -> bool:
         ready = real(self, *args)  # type: ignore[arg-type]
-        if self.spec is not None and self._scalars[0] % 1e11 < 3e10:
+        if self.spec is not None and self.moments.scalars[0] % 1e11 < 3e10:
             self.vector[:] = np.nan
         return ready
 

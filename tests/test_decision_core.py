@@ -34,10 +34,17 @@ from strategies.quoters import (
 from strategies.values import Action, Kind, Market
 from tests import reference_decision as reference
 
-THOROUGH = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-VALUES = st.sampled_from([Valuation(), Valuation(60.0), Valuation(0.0), Valuation(1e5 / 3, inverse=True)])
+OFTEN = settings(max_examples=1_000, deadline=None)
+THOROUGH = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+VALUES = st.sampled_from(
+    [Valuation(), Valuation(0.1), Valuation(0.1), Valuation(60.0), Valuation(0.0), Valuation(1e5 / 3, inverse=True)]
+)
 SIDES = st.sampled_from([BID, ASK])
 FINITE = st.floats(-50, 50)
+UNITS = st.integers(-40, 40).map(lambda lots: lots * (0.1 * 7))
+"""Money that buys whole lots, but for the last bit, at a mid of 7 and a tenth a tick: where order of rounding shows."""
+
+COLLARS = st.sampled_from([1e9, 1e9, 1e4, 150.0, 1.0])
 
 
 def maybe[T](some: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
@@ -59,25 +66,26 @@ FORECASTS = st.builds(
 
 @st.composite
 def limits(draw: st.DrawFn) -> LimitsConfig:
-    lots = st.integers(1, 30)
-    money = maybe(st.floats(0.5, 5_000) | st.sampled_from([1e30]))
+    """Often one that binds alone, and close to others."""
+    lots = st.integers(1, 6) | st.integers(1, 30)
+    money = maybe(UNITS.filter(lambda amount: amount > 0) | st.floats(0.5, 5_000) | st.just(1e30))
     return LimitsConfig(
         max_position_lots=draw(lots), max_order_lots=draw(lots | st.just(10**30)), max_ladder_lots=draw(maybe(lots)),
-        max_open_orders=draw(st.integers(1, 9)), price_collar_bps=draw(st.sampled_from([1.0, 150.0, 1e4, 1e9])),
-        last_collar_bps=draw(maybe(st.sampled_from([1.0, 150.0, 1e4]))), max_order_notional=draw(money),
-        max_gross_notional=draw(money), max_net_notional=draw(money),
+        max_open_orders=draw(st.just(20) | st.integers(1, 9)), price_collar_bps=draw(COLLARS),
+        last_collar_bps=draw(maybe(COLLARS)), max_order_notional=draw(money), max_gross_notional=draw(money),
+        max_net_notional=draw(money),
     )  # fmt: skip
 
 
 @st.composite
 def risks(draw: st.DrawFn, mid: int) -> RiskState:
-    prices = st.integers(mid - 6, mid + 6)
-    money = st.floats(-3_000, 3_000) | st.sampled_from([math.nan, math.inf, -math.inf])
+    prices, lots = st.integers(mid - 6, mid + 6), st.just(0) | st.integers(0, 20)
+    money = UNITS | st.floats(-3_000, 3_000) | st.sampled_from([math.nan, math.inf, -math.inf])
     return RiskState(
-        draw(st.integers(-30, 30)), draw(st.integers(0, 20)), draw(st.integers(0, 20)), draw(st.integers(0, 9)),
-        tuple(draw(st.lists(st.tuples(SIDES, prices, st.booleans()), max_size=6))), draw(st.just(0) | prices),
-        draw(money), draw(money), draw(st.floats(-3, 12) | st.just(math.inf)),
-        draw(st.sampled_from(["", "", "mark", "fee"])),
+        draw(st.integers(-4, 4) | st.integers(-30, 30)), draw(lots), draw(lots), draw(st.integers(0, 9)),
+        tuple(draw(st.lists(st.tuples(SIDES, prices, st.booleans()), max_size=4))), draw(st.just(0) | prices),
+        draw(money), draw(money), draw(st.just(math.inf) | st.floats(-3, 12)),
+        draw(st.sampled_from(["", "", "", "mark", "fee"])),
     )  # fmt: skip
 
 
@@ -111,7 +119,7 @@ def quoters(draw: st.DrawFn) -> tuple[Quoter, reference.Best]:
 
 @st.composite
 def actions(draw: st.DrawFn, mid: int) -> list[Action]:
-    prices, sizes = st.integers(mid - 6, mid + 6), st.integers(1, 40)
+    prices, sizes = st.integers(mid - 6, mid + 6), st.integers(1, 8) | st.integers(1, 40)
     one = st.builds(Action, st.sampled_from([*Kind, Kind.PLACE, Kind.PLACE]), SIDES, prices, sizes, st.integers(-1, 3))
     return draw(st.lists(one, max_size=14))
 
@@ -126,7 +134,7 @@ def test_a_quoter_says_what_its_formula_says(
 
 
 @given(st.data(), limits(), VALUES)
-@THOROUGH
+@OFTEN
 def test_limits_admit_and_refuse_as_the_reference_does(
     data: st.DataObject, config: LimitsConfig, value: Valuation
 ) -> None:
@@ -137,6 +145,20 @@ def test_limits_admit_and_refuse_as_the_reference_does(
         batch = [action for action in batch if action.price > 0]
     found = RiskChecks(config, value).admit(batch, risk, mid + half)
     assert found == reference.admit(config, value.turnover, batch, risk, mid + half)
+
+
+@pytest.mark.parametrize("limit", ["max_gross_notional", "max_net_notional"])
+def test_money_limits_round_as_the_reference_does(limit: str) -> None:
+    """Amounts of whole lots but for the last bit: another order of operations would let a lot more or less pass."""
+    value, nothing, lot = Valuation(0.1), RiskState(0, 0, 0, 0, ()), 0.1 * 7
+    grid = itertools.product(range(1, 9), range(-4, 5), range(-3, 4), range(3), (BID, ASK))
+    for most, others, position, resting, side in grid:
+        checks = LimitsConfig(price_collar_bps=1e9, **{limit: most * lot})
+        amount, batch = others * lot, [Action(Kind.PLACE, side, 7, 9, -1)]
+        risk = nothing._replace(position=position, buys=resting, others_gross=abs(amount), others_net=amount)
+        assert RiskChecks(checks, value).admit(batch, risk, 7.0) == reference.admit(
+            checks, value.turnover, batch, risk, 7.0
+        )
 
 
 @given(limits(), VALUES, risks(9_005), actions(9_005))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.artifacts import verify_artifact
 from engine.config import SHIPPED
 from models.ensemble import artifact
 from models.ensemble.forward import Forward, _cosine
@@ -120,6 +124,20 @@ def test_cosine_is_right_to_the_last_bits() -> None:
     ours = np.array([_cosine(value) for value in x])
     assert np.abs(ours - np.cos(x.astype(np.float64))).max() < 1e-7
     assert np.isnan(_cosine(np.float32(np.nan)))
+
+
+def test_a_graph_of_other_steps_does_not_verify(tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(SHIPPED, folder)
+    graph = onnx.load(folder / artifact.GRAPH)
+    next(node for node in graph.graph.node if node.op_type == "Cos").op_type = "Sin"
+    onnx.save(graph, folder / artifact.GRAPH)
+    manifest = artifact.read(SHIPPED)
+    hashes = {**manifest.files, artifact.GRAPH: artifact.file_hash(folder / artifact.GRAPH)}
+    (folder / artifact.MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes)))
+    with pytest.raises(ModelError, match="not one that this version runs"):
+        verify_artifact(folder)
+    assert verify_artifact(SHIPPED).manifest.hash == manifest.hash
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 60_000, -1])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backtest.dataset_recorder import record_day
+from engine.config import Config
+from engine.config.data import RecordConfig
 from market.columns import TRADE, Columns
 from market.events import ASK, BID
 from models.features.book_features import TREND_HALF_LIFE, BookFeatures, FeatureSpec, sigma_ticks
 from models.features.market_pass import Block, MarketPass
+from tests import reference_recorder
 from tests.columns_of import Happened, columns_of, columns_of_day
 from venues.recordings.catalog import Catalog, Day
 
@@ -97,9 +105,22 @@ def test_a_simulated_day_gives_the_same_bits(brief: tuple[Catalog, Day]) -> None
     assert_same(whole, in_blocks([columns], FeatureSpec(), 0, 1000))
 
 
+@pytest.mark.parametrize("interval_ms", [0.0, 100.0])
+def test_a_dataset_has_the_bytes_that_nautilus_would_give_it(
+    brief: tuple[Catalog, Day], tmp_path: Path, interval_ms: float
+) -> None:
+    config = msgspec.structs.replace(Config(), record=RecordConfig(interval_ms))
+    path, counts = record_day(*brief, config)
+    assert counts["rows"] > 500
+    assert reference_recorder.record(*brief, config, tmp_path / "reference.parquet") == counts
+    assert path.read_bytes() == (tmp_path / "reference.parquet").read_bytes()
+
+
 def test_sigma_of_many_is_sigma_of_each() -> None:
     vectors = np.zeros((5000, 5), np.float32)
     vectors[:, -3] = np.random.default_rng(1).uniform(-3, 12, 5000)
-    each = np.array([float(sigma_ticks(vector)) for vector in vectors])
+    f, each = BookFeatures(SPEC), np.zeros(5000)
+    for i, f.vector in enumerate(vectors):
+        each[i] = f.sigma_ticks
     for start in (0, 1, 7):
         assert sigma_ticks(vectors[start:]).tobytes() == each[start:].tobytes()

@@ -1,95 +1,69 @@
-"""Records datasets by running the features inside the engine, on the same callbacks that trade."""
+"""Records datasets in one pass over a day's columns: features at sampled updates, and outcomes once they are known."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import BookType, InstrumentId, OrderBookDeltas, StrategyId, TradeTick
-from nautilus_trader.trading import Strategy, StrategyConfig
 from numpy.typing import NDArray
 
-from engine.backtest.nautilus_lane import stream_day
 from engine.config import Config
-from market.nautilus import Instrument
+from market.columns import Columns
 from models.errors import ModelError
-from models.features.book_features import FeatureSpec
 from models.features.dataset import DatasetHeader, DatasetWriter, read_header
+from models.features.market_pass import Block, MarketPass
 from models.features.outcomes import Known, OutcomeTracker
-from strategies.callbacks import guarded
-from strategies.feature_stream import FeatureStream
 from venues.recordings.catalog import Catalog, Day
 
 type Progress = Callable[[dt.date, float], None]
+type _Noted = tuple[NDArray[np.float32], int]
+"""Features and regime of a sample."""
 
-_ZERO = Decimal(0)
 
+class _Recorder:
+    """At each sampled book update it keeps the features, and writes them when their outcome is known."""
 
-class Recorder(Strategy):
-    """A strategy that trades nothing: at each sampled book update it keeps the features, and the
-    outcomes when their horizon has passed."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Recorder:
-        recorder: Recorder = super().__new__(cls, StrategyConfig(strategy_id=StrategyId("REC-001")))  # type: ignore[call-arg]
-        return recorder
-
-    def __init__(
-        self,
-        instrument: Instrument,
-        spec: FeatureSpec,
-        min_interval_ms: float,
-        writer: DatasetWriter,
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        super().__init__(StrategyConfig(strategy_id=StrategyId("REC-001")))
-        self.failure: Exception | None = None
+    def __init__(self, columns: Columns, config: Config, writer: DatasetWriter) -> None:
+        spec = config.features
         self.counts: Counter[str] = Counter()
-        self._id = InstrumentId.from_str(instrument.id)
-        self._feed = FeatureStream(instrument, spec)
-        self._tracker: OutcomeTracker[tuple[NDArray[np.float32], int]] = OutcomeTracker(
-            spec.horizon_s, spec.max_gap_s, round(min_interval_ms * 1e6)
+        self._columns, self._writer = columns, writer
+        self._tracker: OutcomeTracker[_Noted] = OutcomeTracker(
+            spec.horizon_s, spec.max_gap_s, round(config.record.min_interval_ms * 1e6)
         )
-        self._writer = writer
-        self._progress = progress
+        self._seen = 0  # events
 
-    @guarded
-    def on_start(self) -> None:
-        self.subscribe_book_deltas(self._id, BookType.L2_MBP)
-        self.subscribe_trades(self._id)
+    def take(self, block: Block) -> int:
+        """Take the updates of a block, and the trades before each; return the time of the last."""
+        tracker, start, stop = self._tracker, self._seen, int(block.event[-1]) + 1
+        times = np.asarray(self._columns.ts[start:stop]).tolist()
+        touches = zip(block.event.tolist(), block.bid.tolist(), block.ask.tolist(), block.sound.tolist(), strict=True)
+        ready = block.ready.tolist()
+        for i, (event, bid, ask, sound) in enumerate(touches):
+            self._take_trades(event)
+            self._seen = event + 1
+            ts = times[event - start]
+            self._keep(tracker.on_book(ts, bid, ask, sound=sound))
+            if ready[i] and tracker.is_due(ts):
+                tracker.sample(ts, (block.vector[i].copy(), int(block.regime[i])))
+        self.counts["book_updates"] += len(ready)
+        return int(times[-1])
 
-    @guarded
-    def on_trade(self, trade: TradeTick) -> None:
-        price, lots, aggressor = self._feed.on_trade(trade)
-        self._take(self._tracker.on_trade(trade.ts_init, price, lots, aggressor))
+    def close(self) -> None:
+        """The day is over."""
+        self._take_trades(len(self._columns.kind))
+        self._keep(self._tracker.close())
 
-    @guarded
-    def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
-        ts = deltas.ts_init
-        ready = self._feed.on_deltas(deltas)
-        f = self._feed.features
-        self._take(self._tracker.on_book(ts, f.bid_ticks, f.ask_ticks, sound=f.is_sound))
-        self.counts["book_updates"] += 1
-        if ready and self._tracker.is_due(ts):
-            self._tracker.sample(ts, (f.vector.copy(), f.regime))
-        if self._progress is not None and self.counts["book_updates"] % 1024 == 0:
-            self._progress(ts)
+    def _take_trades(self, until: int) -> None:
+        c = self._columns
+        for event in range(self._seen, until):
+            row = int(c.first[event])
+            trade = (int(c.ts[event]), int(c.price[row]), int(c.size[row]), int(c.side[row]))
+            self._keep(self._tracker.on_trade(*trade))
 
-    @guarded
-    def on_stop(self) -> None:
-        self._take(self._tracker.close())
-
-    def fail(self, error: Exception) -> None:
-        """Remember the first failure and stop; the runner raises it again."""
-        self.failure = error
-        self.stop()
-
-    def _take(self, known: list[Known[tuple[NDArray[np.float32], int]]]) -> None:
+    def _keep(self, known: list[Known[_Noted]]) -> None:
         for (features, regime), outcome in known:
             if outcome is not None:
                 self._writer.add(outcome, features, regime)
@@ -118,14 +92,17 @@ def record_day(
     path = dataset_path(catalog, day, config)
     if path.exists() and _is_current(path, day):
         return path, {}
-    contract = catalog.contract(day)
+    catalog.contract(day)  # refuses a day whose terms have changed since
     header = DatasetHeader(day.instrument, str(day.date), config.features, day.sha256, day.depth)
     writer = DatasetWriter(path, header)
-    span = max(day.end_ns - day.start_ns, 1)
-    tick = (lambda ts: progress(day.date, (ts - day.start_ns) / span)) if progress else None
-    recorder = Recorder(Instrument(contract, day.depth), config.features, config.record.min_interval_ms, writer, tick)
+    columns, span = catalog.columns(day), max(day.end_ns - day.start_ns, 1)
+    recorder = _Recorder(columns, config, writer)
     try:
-        stream_day(catalog, day, recorder, MakerTakerFeeModel(_ZERO, _ZERO), balance=config.venue.starting_balance)
+        for block in MarketPass(config.features, day.depth).blocks(columns):
+            ts = recorder.take(block)
+            if progress is not None:
+                progress(day.date, (ts - day.start_ns) / span)
+        recorder.close()
         writer.close()
     except BaseException:
         writer.abort()

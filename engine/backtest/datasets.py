@@ -1,4 +1,4 @@
-"""Datasets of days: features and outcomes, recorded through the callbacks that trade."""
+"""Datasets of days: features and outcomes."""
 
 from __future__ import annotations
 

@@ -60,6 +60,8 @@ CONTEXT = ("log_sigma", "log_spread_base", "log_volume_base")
 """Last three features: scales by which the targets were divided; the graph multiplies them back."""
 
 _STATES = tuple(BookState)
+# the kernels' own rules, uncompiled: handing their arrays over costs more than a look at one of them
+_bid, _ask, _trend, _regime = plain(kernels.bid), plain(kernels.ask), plain(kernels.trend), plain(kernels.regime)
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,23 +183,23 @@ class BookFeatures:
     @property
     def bid_ticks(self) -> int:
         """Best bid of the last sound book, which need not be the book of now: see `state`."""
-        return int(plain(kernels.bid)(self.moments))
+        return int(_bid(self.moments))
 
     @property
     def ask_ticks(self) -> int:
         """Best ask of the last sound book."""
-        return int(plain(kernels.ask)(self.moments))
+        return int(_ask(self.moments))
 
     def trend_ticks(self, half_life: int) -> float:
         """Mid price minus its decayed mean of the half-life at that index, ticks."""
-        return float(plain(kernels.trend)(self.moments, half_life))
+        return float(_trend(self.moments, half_life))
 
     @property
     def regime(self) -> int:
         """0 calm, 1 normal, 2 volatile: terciles of the rolling distribution of variance."""
-        return int(plain(kernels.regime)(self.moments))
+        return int(_regime(self.moments))
 
     @property
     def sigma_ticks(self) -> float:
         """Standard deviation of the mid price over the horizon, ticks."""
-        return float(sigma_ticks(self.vector))
+        return float(np.exp(self.vector[-3]))  # `sigma_ticks` of one vector

@@ -268,8 +268,7 @@ class _InstrumentWriter:
             return [], []
         changes, owners = [row[:3] for row in self._pending], [row[3] for row in self._pending]
         self._pending = []
-        for level in changes:
-            self._book.set(*level)
+        self._book.take(changes)
         return changes, owners
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
-from nautilus_trader.model import TradeTick
-
+from market.columns import TRADE
 from market.events import Level
 from market.level_book import LevelBook
-from market.nautilus import Decoder, Instrument, batches
 from venues.recordings.catalog import Catalog, Day
+
+_AT_ONCE = 4_096
 
 
 class Print(NamedTuple):
@@ -34,20 +35,22 @@ class Moment(NamedTuple):
 
 
 def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
-    """Yield a day's updates and trades, one catalog file in memory at a time."""
-    decoder = Decoder(Instrument(catalog.contract(day)))
-    for deltas, trades in catalog.chunks(day):
-        waiting = iter(trades)
-        trade = next(waiting, None)
-        for update in batches(deltas):
-            while trade is not None and trade.ts_init < update.ts_init:
-                yield _print(trade, decoder)
-                trade = next(waiting, None)
-            levels, clear = decoder.levels(update)
-            yield Moment(update.ts_init, update.ts_event, [(0, 0, 0), *levels] if clear else levels, None)
-        while trade is not None:
-            yield _print(trade, decoder)
-            trade = next(waiting, None)
+    """Yield a day's updates and trades, some thousand in memory at a time."""
+    c = catalog.columns(day)
+    for start in range(0, len(c.kind), _AT_ONCE):
+        events = slice(start, start + _AT_ONCE)
+        first = c.first[start : start + _AT_ONCE + 1]
+        rows = slice(int(first[0]), int(first[-1]))
+        told = list(zip(c.side[rows].tolist(), c.price[rows].tolist(), c.size[rows].tolist(), strict=True))
+        bounds = (first - first[0]).tolist()
+        times = (column[events].tolist() for column in (c.kind, c.ts, c.ts_event, c.clear))
+        for (kind, ts, ts_event, clear), (begin, end) in zip(zip(*times, strict=True), pairwise(bounds), strict=True):
+            if kind == TRADE:
+                aggressor, price, lots = told[begin]
+                yield Moment(ts, ts_event, [], Print(price, lots, aggressor))
+            else:
+                changes = told[begin:end]
+                yield Moment(ts, ts_event, [(0, 0, 0), *changes] if clear else changes, None)
 
 
 def apply(book: LevelBook, changes: list[Level]) -> None:
@@ -57,7 +60,3 @@ def apply(book: LevelBook, changes: list[Level]) -> None:
             book.clear()
         else:
             book.set(side, price, size)
-
-
-def _print(trade: TradeTick, decoder: Decoder) -> Moment:
-    return Moment(trade.ts_init, trade.ts_event, [], Print(*decoder.trade(trade)))

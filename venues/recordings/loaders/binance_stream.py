@@ -96,11 +96,9 @@ class BinanceStream:
                 return ()
             self._counts["sequence_gap"] += 1
         self._book.clear()
-        for level in levels:
-            self._book.set(*level)
+        self._book.take(levels)
         for diff in newer:
-            for level in diff.levels:
-                self._book.set(*level)
+            self._book.take(diff.levels)
         self._sound = whole
         if self._quote is not None and self._last_id is not None and int(self._quote["u"]) > self._last_id:
             self._touch(self._quote)
@@ -121,8 +119,7 @@ class BinanceStream:
         self._last_id, self._chained = last, True
         levels = self._levels(data["b"], data["a"])
         self._kept.append(_Diff(first, previous, last, levels))
-        for level in levels:
-            self._book.set(*level)
+        self._book.take(levels)
         if self._quote is not None and int(self._quote["u"]) > last:
             levels = levels + self._touch(self._quote)
         self._event_ts = epoch_ns(int(data.get("T", data["E"])))
@@ -154,15 +151,14 @@ class BinanceStream:
         ask = self._grid.level(ASK, quote["a"], quote["A"])
         changes: list[Level] = []
         if bid is not None:
-            changes += [(BID, p, 0) for p in self._book.bids.irange(bid[1], inclusive=(False, True))]
+            changes += [(BID, p, 0) for p in self._book.bids.above(bid[1])]
         if ask is not None:
-            changes += [(ASK, p, 0) for p in self._book.asks.irange(None, ask[1], inclusive=(True, False))]
+            changes += [(ASK, p, 0) for p in self._book.asks.below(ask[1])]
         if bid is not None and self._book.bids.get(bid[1]) != bid[2]:
             changes.append(bid)
         if ask is not None and self._book.asks.get(ask[1]) != ask[2]:
             changes.append(ask)
-        for level in changes:
-            self._book.set(*level)
+        self._book.take(changes)
         return changes
 
     def _trade(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
@@ -198,11 +194,4 @@ class BinanceStream:
         return any(seen)
 
     def _levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
-        levels: list[Level] = []
-        level = self._grid.level
-        for side, rows in ((BID, bids), (ASK, asks)):
-            for row in rows:
-                found = level(side, row[0], row[1])
-                if found is not None:
-                    levels.append(found)
-        return levels
+        return self._grid.levels(BID, bids) + self._grid.levels(ASK, asks)

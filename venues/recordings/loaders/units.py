@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
@@ -59,6 +59,19 @@ class Grid:
                 return None  # a side that is empty
             raise self._not_positive(price)
         return side, ticks, lots
+
+    def levels(self, side: int, rows: Sequence[Sequence[str]]) -> list[Level]:
+        """Levels of one side of a message, of rows (price, size), as `level` reads them."""
+        found: list[Level] = []
+        prices, lot = self._prices, self._lot
+        for row in rows:
+            ticks, exact = prices.get(row[0]), float(row[1]) / lot
+            lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+            if ticks is not None and ticks > 0 and abs(exact - lots) < 1e-3 and (lots or not exact):
+                found.append((side, ticks, lots))
+            elif (level := self.level(side, row[0], row[1])) is not None:
+                found.append(level)
+        return found
 
     def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
         """Levels of a row that shows a whole book; None where a price is off the tick (counted once: without
