@@ -60,7 +60,9 @@ def recorded(scratch: Path, skipped: list[str]) -> Iterator[Timeable]:
             skipped.append(f"{one.name} is skipped: {missing[0]} is not there (set CMM_DATA)")
             continue
         catalog, days = _imported(scratch / f"{i}", files)
-        short, (first, *_) = _imported(scratch / f"{i}-short", [_beginning(files[0], scratch / f"{i}-lines", one.lines)])
+        short, (first, *_) = _imported(
+            scratch / f"{i}-short", [_beginning(files[0], scratch / f"{i}-lines", one.lines)]
+        )
         yield Timeable(one.name, catalog, days, (short, first))
 
 

@@ -17,7 +17,8 @@ from engine.assembly import make_quoter
 from engine.backtest.lanes import DayMarket, open_market
 from engine.plan import Plan, TradingPlan, plan_day
 from market.columns import BEST_ASK, BEST_BID, BOOK, Columns
-from market.events import BID, BUY as BOUGHT
+from market.events import BID
+from market.events import BUY as BOUGHT
 from market.records import state_of
 from strategies.ladder import build_ladder, ladder_state
 from strategies.quoters import quote, state_of_quoter
@@ -39,7 +40,9 @@ class HftBacktest:
     )
 
     def __init__(self, market: Timeable, run: Plan) -> None:
-        self._days = [(plan_day(run, market.catalog, day), open_market(market.catalog, day, run)) for day in market.days]
+        self._days = [
+            (plan_day(run, market.catalog, day), open_market(market.catalog, day, run)) for day in market.days
+        ]
         self._rows = [rows_of(opened.events) for _, opened in self._days]
 
     def run(self) -> Took:
@@ -134,7 +137,8 @@ def _follow(hbt, out, bids, asks, stale):  # type: ignore[no-untyped-def]
     held, n, actions = orders.values(), 0, 0
     while held.has_next():
         order = held.get()
-        if order.cancellable and not _has(out, bids, asks, order.side, order.price_tick) and n < len(stale):
+        wanted = out[0, :bids, 0] if order.side == BUY else out[1, :asks, 0]
+        if order.cancellable and n < len(stale) and not (wanted == order.price_tick).any():
             stale[n] = order.order_id
             n += 1
     for i in range(n):
@@ -150,14 +154,3 @@ def _follow(hbt, out, bids, asks, stale):  # type: ignore[no-untyped-def]
             hbt.submit_sell_order(0, price + _ASKS, float(price), float(out[1, j, 1]), GTX, LIMIT, False)
             actions += 1
     return n + actions
-
-
-@njit
-def _has(out, bids, asks, side, price):  # type: ignore[no-untyped-def]
-    wanted = out[0, :bids, 0] if side == BUY else out[1, :asks, 0]
-    for j in range(len(wanted)):
-        if wanted[j] == price:
-            return True
-    return False
-
-

@@ -65,7 +65,11 @@ def test_recordings_that_are_missing_are_skipped_with_a_sentence(
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["speed"], "unknown benchmark speed"), (["--json"], "--json takes one"), (["wire", "--json"], "--json takes one")],
+    [
+        (["speed"], "unknown benchmark speed"),
+        (["--json"], "--json takes one"),
+        (["wire", "--json"], "--json takes one"),
+    ],
 )
 def test_what_cannot_be_run_is_refused(arguments: list[str], says: str) -> None:
     with pytest.raises(SystemExit, match=says):
