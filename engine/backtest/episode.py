@@ -17,7 +17,6 @@ from market.contracts import Contract, Fees
 from market.events import BID
 from venues.simulation.fees import FeeSchedule, FeesConfig
 
-
 AT_ONCE = 1 << 18
 """Updates in memory beyond the columns themselves: a day may have millions."""
 

@@ -189,8 +189,9 @@ def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | No
     figure.add_scatter(
         x=[-reach, reach], y=[-reach, reach], mode="lines", name="calibrated", line={"color": page.GREY, "dash": "dot"}
     )
+    together = _correlation(predicted, realised)
     figure.add_scatter(
-        x=np.round(means, 4), y=np.round(outcome, 4), mode="markers", name=f"groups (IC {_correlation(predicted, realised):.3f})",
+        x=np.round(means, 4), y=np.round(outcome, 4), mode="markers", name=f"groups (IC {together:.3f})",
         error_y={"array": np.round(errors, 4), "width": 3}, marker={"size": 8, "color": page.COLOURS[0]},
     )  # fmt: skip
     figure.update_layout(hovermode="closest")

@@ -74,9 +74,17 @@ def follow_book(kind, clear, first, side, price, size, depth, book, shown, state
 
 
 @compiled
-def count_levels(kind, clear, first, side, price, size, counts):  # type: ignore[no-untyped-def]
-    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth."""
-    levels = Dict.empty(types.int64, types.boolean)
+def new_levels():  # type: ignore[no-untyped-def]
+    """The levels of an empty book."""
+    return Dict.empty(types.int64, types.boolean)
+
+
+@compiled
+def count_levels(kind, clear, first, side, price, size, levels, counts):  # type: ignore[no-untyped-def]
+    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth.
+
+    `levels` are those before the first event, and afterwards those after the last.
+    """
     for e in range(len(kind)):
         if clear[e]:
             levels.clear()
