@@ -39,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True):
     """(A, k) for the optimal-control baselines."""
     queue: QueueConfig | None = None
     """The queue model with its parameters, where `calibrated` has been resolved."""
+    closed: tuple[tuple[int, int], ...] = ()
+    """Times of a recorded day in which nothing is quoted, (start, end) in ns: rising, apart, the end not included."""
 
 
 class TradingPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +119,11 @@ def plan_day(run: Plan, catalog: Catalog, day: Day) -> TradingPlan:
         run=run,
         contract=contract,
         depth=day.depth,
-        sessions=SessionClock(contract.sessions).closes(day.start_ns, day.end_ns),
+        sessions=_without(
+            SessionClock(contract.sessions).closes(day.start_ns, day.end_ns),
+            run.closed,
+            round(run.config.strategy.stop_before_close_s * 1e9),
+        ),
         span=(day.start_ns, day.end_ns),
         guard=run.config.guard,
         price_ticks=first_price(catalog, day),
@@ -126,6 +132,23 @@ def plan_day(run: Plan, catalog: Catalog, day: Day) -> TradingPlan:
         books_first=feed.books_first,
         names_orders=queue.model == "fifo",
     )
+
+
+def _without(
+    sessions: list[tuple[int, int]], closed: tuple[tuple[int, int], ...], stop_ns: int
+) -> list[tuple[int, int]]:
+    """Sessions with times taken out; quoting, which stops `stop_ns` before a session's end, stops as these begin."""
+    found = []
+    for start, end in sessions:
+        begin = start
+        for first, last in closed:
+            if begin < last and first <= end:
+                if begin < first:
+                    found.append((begin, first + stop_ns))
+                begin = last
+        if begin < end:
+            found.append((begin, end))
+    return found
 
 
 def plan_public(run: Plan, contract: Contract, queue: QueueConfig, now_ns: int) -> TradingPlan:

@@ -18,10 +18,11 @@ from market.errors import DataError
 from market.valuation import Valuation
 
 _TABLES = [Path(__file__).with_name(name) for name in ("contracts.yaml", "holidays.yaml")]
+_ANY = "*"
 _BOTH_SIDES = frozenset({"CFFEX", "SHFE", "INE", "DCE", "CZCE", "GFEX"})
 _BY_CHOICE = frozenset({"SHFE", "INE"})
 _FUTURE = re.compile(r"([A-Za-z]+)(\d{3,4})$")
-_DATED = re.compile(r"(.+_)(\d{6})$")
+_DATED = re.compile(r"(.+[_-])(\d{6})$")
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -195,15 +196,15 @@ class ContractTable:
         """Return the contract, or None when the table has no terms for it.
 
         `exchange` None looks in every exchange: CTP captures of some vendors do not name it. Rows for a
-        range of codes (`6NNNNN`) need it: digits alone mean another thing elsewhere. Without a `date` the
-        terms of today hold.
+        range of codes (`6NNNNN`) or for all (`*`) need it: the same code means another thing elsewhere.
+        Without a `date` the terms of today hold.
         """
         product = _product(symbol)
         for row in self._rows:
             if exchange is not None and row.exchange != exchange:
                 continue
             if row.product != (product if row.kind == "future" else symbol) and (
-                exchange is None or not _is_in_range(symbol, row.product)
+                exchange is None or not (row.product == _ANY or _is_in_range(symbol, row.product))
             ):
                 continue
             if row.until is not None and (date is None or date >= row.until):

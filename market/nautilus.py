@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from nautilus_trader.model import (
@@ -94,6 +94,16 @@ class Instrument:
             raise DataError(f"a size of {lots:,} lots is more than Nautilus can hold") from error
 
 
+class Checked(NamedTuple):
+    """An update as (side, price in ticks, lots), whether the book is emptied first, how many levels were left out for
+    a price off the tick, and how many sizes were no whole lots."""
+
+    levels: list[Level]
+    clear: bool
+    off_tick: int
+    rounded: int
+
+
 class Decoder:
     """Turns Nautilus' book updates and trades into integers."""
 
@@ -125,6 +135,30 @@ class Decoder:
         """The same as a list of (side, price in ticks, lots) that the caller may keep."""
         changes, n, clear = self.book(deltas)
         return [(side, price, size) for side, price, size in changes[:n].tolist()], clear
+
+    def checked(self, deltas: OrderBookDeltas) -> Checked:
+        """The same, where a venue may have changed its steps unseen: what lies off the grid is not rounded to it."""
+        tick, lot = self.instrument.tick_raw, self.instrument.lot_raw
+        levels: list[Level] = []
+        clear, off_tick, rounded = False, 0, 0
+        for delta in deltas.deltas:
+            if delta.is_clear:
+                clear, levels = True, []
+                continue
+            order = delta.order
+            price, beside = divmod(order.price.raw, tick)
+            if beside:
+                off_tick += 1
+                continue
+            size, rest = (0, 0) if delta.is_delete else divmod(order.size.raw, lot)
+            if rest:
+                size, rounded = max(size, 1), rounded + 1
+            levels.append((BID if order.side == OrderSide.BUY else ASK, price, size))
+        return Checked(levels, clear, off_tick, rounded)
+
+    def is_on_grid(self, trade: TradeTick) -> bool:
+        """Whether a trade's price is a whole number of ticks, and its size one of lots."""
+        return not (trade.price.raw % self.instrument.tick_raw or trade.size.raw % self.instrument.lot_raw)
 
     def trade(self, trade: TradeTick) -> tuple[int, int, int]:
         """Price in ticks, lots, and aggressor (BUY, SELL or NO_AGGRESSOR) of a trade."""

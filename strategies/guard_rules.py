@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from market.array_book import BookState
-from market.compiled import compiled
+from market.compiled import allocating, compiled
 from market.events import ASK, BID
 from market.records import row
 from strategies.trading_state import Reason
@@ -40,7 +40,7 @@ ROLLING = np.dtype([("window_ns", np.int64), ("first", np.int64), ("end", np.int
 """A window, and which rows of a table of stamps hold what may still become its least value, in rising order."""
 
 
-@compiled
+@allocating
 def with_room(rolling: Any, kept: Any) -> Any:
     """A table that one more stamp fits into: this one, or one of twice the length where it is more than half full."""
     rolling = row(rolling)

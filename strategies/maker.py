@@ -27,6 +27,7 @@ from market.events import ASK, BID
 from market.ledger import Ledger
 from market.nautilus import Instrument
 from models.ensemble.predictor import Forecast, Predictor
+from models.features.book_features import TREND_HALF_LIFE
 from strategies.callbacks import guarded, purge
 from strategies.decision import Decider, Inputs
 from strategies.guard import DataGuard, FillGuard, MessageBudget, ModelGuard, MoneyGuard
@@ -39,7 +40,6 @@ from strategies.values import Ladder, Market
 from strategies.wiring import MakerConfig, Ports, Quoting
 
 _PURGE_EVERY = 10
-_TREND_HALF_LIFE = 2  # index into the half-lives: 10 s by default
 
 
 class MarketMaker(Strategy):
@@ -119,9 +119,16 @@ class MarketMaker(Strategy):
         self._last_trade = price
         if self._recalibrator is not None:
             self._recalibrator.on_trade(trade.ts_init, price, lots, aggressor)
+        self._observer.on_trade(trade)
 
     @guarded
     def on_book_deltas(self, deltas: OrderBookDeltas) -> None:
+        try:
+            self._on_update(deltas)
+        finally:
+            self._observer.on_book(deltas)
+
+    def _on_update(self, deltas: OrderBookDeltas) -> None:
         self.counts["book_updates"] += 1
         ts = deltas.ts_init
         self._ports.gateway.before_book(deltas)
@@ -134,7 +141,7 @@ class MarketMaker(Strategy):
         self._judged(self._data_guard.on_book(ts, deltas.ts_event, deltas.sequence, clear, f.state))
         reason = self._reason(ts, ready)
         if reason is not None:
-            self._pull(reason)
+            self._pull(reason, ts)
             if f.is_sound:
                 self._observer.on_update(ts, self._market(), self.position, None, None)
             return
@@ -173,7 +180,7 @@ class MarketMaker(Strategy):
     def _market(self) -> Market:
         f = self._features
         return Market(
-            f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(_TREND_HALF_LIFE), f.regime
+            f.bid_ticks, f.ask_ticks, f.sigma_ticks, f.spec.horizon_s, f.trend_ticks(TREND_HALF_LIFE), f.regime
         )
 
     def is_open(self, ts_ns: int) -> bool:
@@ -218,33 +225,33 @@ class MarketMaker(Strategy):
         self.orders.execute(ts_ns, decision.actions, orders, now)
         return decision.ladder
 
-    def _pull(self, reason: Reason) -> None:
-        """Take the quotes away."""
+    def _pull(self, reason: Reason, ts_ns: int | None = None) -> None:
+        """Take the quotes away, because of the update of a time where one is at hand."""
         if not self.trading.is_over and self.trading.phase is not Phase.PAUSED:
             self.trading.pull(reason)
-        self.orders.pull(reason, self._now())
+        self.orders.pull(reason, self._now(), ts_ns)
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────
 
     @guarded
     def on_order_accepted(self, event: OrderAccepted) -> None:
-        self.orders.accepted(event.client_order_id)
+        self.orders.accepted(event)
 
     @guarded
     def on_order_rejected(self, event: OrderRejected) -> None:
-        self.orders.refused(event.client_order_id, "rejected")
+        self.orders.refused(event, "rejected")
 
     @guarded
     def on_order_denied(self, event: OrderDenied) -> None:
-        self.orders.refused(event.client_order_id, "denied")
+        self.orders.refused(event, "denied")
 
     @guarded
     def on_order_canceled(self, event: OrderCanceled) -> None:
-        self.orders.ended(event.client_order_id)
+        self.orders.ended(event)
 
     @guarded
     def on_order_expired(self, event: OrderExpired) -> None:
-        self.orders.ended(event.client_order_id)
+        self.orders.ended(event)
 
     @guarded
     def on_order_updated(self, event: OrderUpdated) -> None:

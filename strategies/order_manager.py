@@ -11,9 +11,14 @@ from nautilus_trader.model import (
     ClientOrderId,
     LimitOrder,
     LiquiditySide,
+    OrderAccepted,
+    OrderCanceled,
     OrderCancelRejected,
+    OrderDenied,
+    OrderExpired,
     OrderFilled,
     OrderModifyRejected,
+    OrderRejected,
     OrderSide,
     OrderUpdated,
 )
@@ -25,7 +30,7 @@ from market.nautilus import Instrument
 from strategies.fill_policy import FillPolicy
 from strategies.gateway import OrderGateway
 from strategies.guard import MessageBudget
-from strategies.observer import Observer, OwnFill
+from strategies.observer import Answer, Observer, OwnFill
 from strategies.order_table import State
 from strategies.trading_state import Reason
 from strategies.values import Action, Kind
@@ -77,6 +82,7 @@ class OrderManager:
         self.working = WorkingOrders(ledger.position)
         self.answers = 0
         """Events about our orders, as they came in."""
+        self._told: str = Reason.NOT_READY
         self.ledger = ledger
         self._gateway, self._instrument, self._book, self._known = gateway, instrument, book, known
         self._fills, self._budget, self._observer, self._counts = fills, budget, observer, counts
@@ -89,16 +95,23 @@ class OrderManager:
 
     def execute(self, ts_ns: int, actions: list[Action], orders: Touchable, now_ns: int) -> None:
         """Carry out a decision's actions; they leave together."""
+        self._tell_quoting(ts_ns, "")
         for action in actions:
             side = orders.bids if action.side == BID else orders.asks
-            self._execute(action, side[action.order] if action.order >= 0 else None, now_ns)
+            self._execute(action, side[action.order] if action.order >= 0 else None, ts_ns, now_ns)
         if actions:
             self._send(ts_ns, actions)
 
-    def pull(self, reason: Reason, now_ns: int) -> None:
-        """Cancel everything that is not yet being cancelled."""
+    def pull(self, reason: Reason, now_ns: int, ts_ns: int | None = None) -> None:
+        """Cancel everything that is not yet being cancelled; `ts_ns` is that of the update that gave the reason."""
+        self._tell_quoting(now_ns if ts_ns is None else ts_ns, reason)
         if self._cancel([o for o in self.working.all() if o.state <= State.RESTING], now_ns):
             self._counts[f"pulled_{reason}"] += 1
+
+    def _tell_quoting(self, ts_ns: int, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._observer.on_quoting(ts_ns, reason)
 
     def pull_side(self, side: int, now_ns: int) -> None:
         """Cancel one side's orders."""
@@ -107,12 +120,12 @@ class OrderManager:
     def _cancel(self, orders: Sequence[Order], now_ns: int) -> bool:
         actions = [Action(Kind.CANCEL, order.side, order.price, 0, 0) for order in orders]
         for action, order in zip(actions, orders, strict=True):
-            self._execute(action, order, now_ns)
+            self._execute(action, order, now_ns, now_ns)
         if actions:
             self._send(now_ns, actions)
         return bool(actions)
 
-    def _execute(self, action: Action, order: Order | None, now_ns: int) -> None:
+    def _execute(self, action: Action, order: Order | None, ts_ns: int, now_ns: int) -> None:
         self._counts[f"action_{action.kind.name.lower()}"] += 1
         if action.kind == Kind.PLACE:
             key = self._gateway.submit(action.side, action.price, action.size)
@@ -120,12 +133,16 @@ class OrderManager:
                 key, action.side, action.price, action.size, beyond_depth=self._is_beyond_depth(action), now_ns=now_ns
             )
         elif order is not None and action.kind == Kind.AMEND:
-            order = self.working.get(order.key) or order
-            self.working.asked(order.key, State.CHANGING, now_ns)
-            self._gateway.amend(order.key, order.filled + action.size)
+            order, key = self.working.get(order.key) or order, order.key
+            self.working.asked(key, State.CHANGING, now_ns)
+            self._gateway.amend(key, order.filled + action.size)
         elif order is not None:
-            self.working.asked(order.key, State.CANCELLING, now_ns)
-            self._gateway.cancel(order.key)
+            key = order.key
+            self.working.asked(key, State.CANCELLING, now_ns)
+            self._gateway.cancel(key)
+        else:
+            return
+        self._observer.on_command(ts_ns, now_ns, key, action)
 
     def _send(self, ts_ns: int, actions: list[Action]) -> None:
         self._observer.on_actions(ts_ns, actions)
@@ -144,28 +161,37 @@ class OrderManager:
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 
-    def accepted(self, key: ClientOrderId) -> None:
+    def accepted(self, event: OrderAccepted) -> None:
         """An order rests."""
         self.answers += 1
+        key = event.client_order_id
         self.working.accepted(key)
+        self._observer.on_answer(key, "accepted", event.ts_event)
         order = self.working.get(key)
         if order is not None:
             self._gateway.on_accepted(key, order.side, order.price, order.left)
 
-    def refused(self, key: ClientOrderId, kind: str) -> None:
+    def refused(self, event: OrderRejected | OrderDenied, kind: str) -> None:
         """An order was refused, by the venue (`rejected`) or before it got there (`denied`)."""
         self._counts[kind] += 1
-        self.ended(key)
+        self._ended(event, "refused")
 
-    def ended(self, key: ClientOrderId) -> None:
-        """An order is gone: cancelled, refused or expired."""
+    def ended(self, event: OrderCanceled | OrderExpired) -> None:
+        """An order is gone: cancelled or expired."""
+        self._ended(event, "gone")
+
+    def _ended(self, event: OrderRejected | OrderDenied | OrderCanceled | OrderExpired, what: Answer) -> None:
         self.answers += 1
-        self._close(key)
+        self._close(event.client_order_id)
+        self._observer.on_answer(event.client_order_id, what, event.ts_event)
 
     def amended(self, event: OrderUpdated | OrderModifyRejected) -> None:
         """An amendment was carried out or refused; what holds is what Nautilus knows of the order now."""
         self.answers += 1
+        if isinstance(event, OrderModifyRejected):
+            self._counts["amend_refused"] += 1
         key = event.client_order_id
+        self._observer.on_answer(key, "amended" if isinstance(event, OrderUpdated) else "kept", event.ts_event)
         known = self._known(key)
         if known is None:
             return
@@ -176,6 +202,7 @@ class OrderManager:
     def cancel_refused(self, event: OrderCancelRejected) -> None:
         """The order may have filled meanwhile: what holds is its status, not the answer."""
         self.answers += 1
+        self._observer.on_answer(event.client_order_id, "kept", event.ts_event)
         order, known = self.working.get(event.client_order_id), self._known(event.client_order_id)
         if order is None or known is None or known.is_closed:
             self._close(event.client_order_id)

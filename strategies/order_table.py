@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import compiled
+from market.compiled import allocating, compiled
 from market.events import ASK, BID
 from market.records import row
 
@@ -41,7 +41,7 @@ _SENT, _RESTING, _CHANGING, _CANCELLING = (int(state) for state in State)
 _NONE = -1
 
 
-@compiled
+@allocating
 def with_room(table: Any, totals: Any) -> Any:
     """A table that one more order fits into: this one, or one twice as long with the same rows."""
     totals = row(totals)

@@ -83,7 +83,7 @@ class Market:
         def make(_: Any, side: OrderSide, quantity: Any, price: Any, **__: Any) -> Any:
             key = f"O-{next(keys)}"
             self.orders[key] = (BID if side == OrderSide.BUY else ASK, UNITS.ticks(price))
-            return SimpleNamespace(client_order_id=key)
+            return SimpleNamespace(client_order_id=key, ts_event=self.now)
 
         def submit(_: Any, order: Any) -> None:
             if self.is_answering:
@@ -92,7 +92,7 @@ class Market:
         def cancel(_: Any, key: str) -> None:
             self.cancelled.append(key)
             if self.is_answering:
-                m.on_order_canceled(SimpleNamespace(client_order_id=key))
+                m.on_order_canceled(SimpleNamespace(client_order_id=key, ts_event=self.now))
 
         def subscribe(*_: Any) -> None:
             self.resubscribed += 1

@@ -18,7 +18,7 @@ def measured(catalog: Catalog, day: Day, keep: int) -> tuple[Quality, Series]:
     count, mids = Counter[str](), list[float]()
     covered = spread_area = touch_area = levels_area = 0.0
     last, bid, ask = 0, 0, 0
-    for ts, _, changes, trade in moments(catalog, day):
+    for ts, _, changes, trade, _ in moments(catalog, day):
         if last and ts - last > GAP_S * 1e9:
             gaps += [(last, ts)] * any(start <= last and ts <= end for start, end in closes)
         elif last and 0 < bid < ask:

@@ -22,13 +22,14 @@ from market.errors import DataError
 from market.events import ASK, BID, BookUpdate, Event, OrderUpdate, Trade
 from market.nautilus import Decoder, Instrument, batches, owners
 from tests.conftest import ctp_day, ctp_file
+from tests.reference_order_levels import OrderLevels
 from tests.reference_quality import measured
 from venues.recordings import column_files, column_kernels, day_writer, quality
 from venues.recordings.catalog import Catalog, Day
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
 from venues.recordings.quality import measure
-from venues.simulation.recorded_book import RecordedBook, RecordedOrders
+from venues.simulation.recorded_book import RecordedBook
 
 NAME = "QR.SIM"
 START = int(dt.datetime(2020, 3, 2, 9, tzinfo=dt.UTC).timestamp()) * 10**9
@@ -76,8 +77,7 @@ def agree(catalog: Catalog, day: Day) -> Columns:
     c, decoder = catalog.columns(day), Decoder(Instrument(catalog.contract(day)))
     e = row = 0
     for part in day.pieces:
-        book = RecordedOrders() if day.orders else RecordedBook(day.depth)
-        joined: dict[tuple[int, int, int], int] = {}
+        book, levels = RecordedBook(day.depth), OrderLevels()
         for sequence, event in enumerate(replayed(catalog, part), 1):
             assert (c.ts[e], c.ts_event[e]) == (event.ts_init, event.ts_event)
             assert (c.first[e], c.sequence[e]) == (row, sequence)
@@ -92,12 +92,10 @@ def agree(catalog: Catalog, day: Day) -> Columns:
                 found = slice(row, row + len(rows))
                 told = zip(c.side[found].tolist(), c.price[found].tolist(), c.size[found].tolist(), strict=True)
                 assert list(told) == rows
-                if isinstance(book, RecordedOrders):
-                    follow(c, row, book, joined, rows, owners(event), clear)
-                else:
-                    book.apply(np.array(rows, np.int64).reshape(-1, 3), len(rows), clear)
-            touch = [book.lots(side, book.best(side)) for side in (BID, ASK)]
-            assert c.shown[e].tolist() == [*book._edges.tolist(), *touch]
+                if day.orders:
+                    follow(c, row, levels, rows, owners(event), clear)
+                book.apply(np.array(rows, np.int64).reshape(-1, 3), len(rows), clear)
+            assert c.shown[e].tolist() == book.shown.tolist()
             assert c.state[e] == state_of(book._book.price, book._book.count)
             row = int(c.first[e + 1])
             e += 1
@@ -111,19 +109,14 @@ def replayed(catalog: Catalog, part: Day) -> Iterator[OrderBookDeltas | TradeTic
 
 
 def follow(
-    c: Columns, row: int, book: RecordedOrders, joined: dict[tuple[int, int, int], int], rows: list[tuple[int, int, int]],
-    owners: list[int], clear: bool,
-) -> None:  # fmt: skip
+    c: Columns, row: int, levels: OrderLevels, rows: list[tuple[int, int, int]], owners: list[int], clear: bool
+) -> None:
     """Take an update step by step: what an order had, and when it last went to the end."""
     if clear:
-        book.take([], [], clear=True)
+        levels.clear()
     for (side, price, size), order in zip(rows, owners, strict=True):
-        level = dict(book.orders(side, price) or {})
-        assert (c.order[row], c.stood[row]) == (order, level.get(order, 0))
-        assert c.joined[row] == (joined[order, side, price] if order in level else -1)
-        if size > sum(level.values()):
-            joined[order, side, price] = row
-        book.take([(side, price, size)], [order], clear=False)
+        stood, joined = levels.step(side, price, size, order, row)
+        assert (c.order[row], c.stood[row], c.joined[row]) == (order, stood, joined)
         row += 1
 
 

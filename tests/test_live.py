@@ -24,6 +24,7 @@ from engine.drill.attempt import KEY, SECRET
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.state import Heartbeat, StateFolder
+from engine.recordings.captured import recorded_catalog
 from market.contracts import ContractTable
 from market.errors import ConfigError
 from market.events import ASK, BID
@@ -176,7 +177,7 @@ def test_paper_on_public_data_of_an_exchange(tmp_path: Path) -> None:
         wait_for(lambda: "http://" in exchange_log.read_text(), exchange, exchange_log)
         url = exchange_log.read_text().split()[-1]
         settings = [
-            f"model.artifact={quick}", "fees.scenario=zero", "strategy.cmm.spread_share=0.2",
+            f"model.artifact={quick}", "fees.scenario=zero", "strategy.cmm.spread_share=0.2", "live.record=true",
             f"guard.data.stale_s={HUNG_S}", f"guard.data.max_lag_ms={HUNG_S}e3", f"guard.model.deadline_ms={HUNG_S}e3",
         ]  # fmt: skip
         paper = start(
@@ -191,6 +192,9 @@ def test_paper_on_public_data_of_an_exchange(tmp_path: Path) -> None:
         (journal,) = tmp_path.glob("runs/*/journal.jsonl")
         code, text = cmm("replay-journal", str(journal), "--verify", "--json")
         assert (code, json.loads(text)["differences"]) == (0, [])
+        [day] = recorded_catalog(journal.parent, Config()).days(BTC).values()
+        assert day.book_updates == summary["total"]["book_updates"]
+        assert (day.drops, day.notes) == ({}, [])
         exchange.send_signal(signal.SIGINT)
         assert exchange.wait(HUNG_S) == 0
     finally:

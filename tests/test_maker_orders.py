@@ -66,21 +66,21 @@ def test_an_order_on_its_way_is_not_gone_because_a_change_of_it_was_refused(
     m = maker()
     m.orders.working.sent(KEY, BID, 100_000, 3)
     known(monkeypatch, is_open=False, is_closed=False)
-    getattr(m, answer)(SimpleNamespace(client_order_id=KEY))
+    getattr(m, answer)(SimpleNamespace(client_order_id=KEY, ts_event=5))
     assert (m.orders.working.exposure.buys, m.orders.working.exposure.orders) == (3, 1)
-    m.on_order_accepted(SimpleNamespace(client_order_id=KEY))
+    m.on_order_accepted(SimpleNamespace(client_order_id=KEY, ts_event=5))
     order = m.orders.working.get(KEY)
     assert order is not None
     assert order.state == State.RESTING
     known(monkeypatch, is_open=False, is_closed=True)
-    getattr(m, answer)(SimpleNamespace(client_order_id=KEY))
+    getattr(m, answer)(SimpleNamespace(client_order_id=KEY, ts_event=5))
     assert (m.orders.working.exposure.buys, m.orders.working.exposure.orders) == (0, 0)
 
 
 def test_a_fill_that_comes_after_its_orders_end_counts_and_only_once() -> None:
     m = maker()
     m.orders.working.sent(KEY, BID, 100_000, 3)
-    m.on_order_canceled(SimpleNamespace(client_order_id=KEY))
+    m.on_order_canceled(SimpleNamespace(client_order_id=KEY, ts_event=5))
     for trade_id in ("a", "a", "b"):
         m.on_order_filled(fill(trade_id))
     assert m.failure is None

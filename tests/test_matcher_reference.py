@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL
 from tests import reference_matcher as plain
+from tests.reference_order_levels import OrderLevels
 from venues.simulation import queues
-from venues.simulation.matcher import Matcher, Rows
-from venues.simulation.recorded_book import RecordedBook, RecordedOrders, is_shown
+from venues.simulation.matcher import Matcher
+from venues.simulation.recorded_book import RecordedBook, RecordedOrders, is_shown, rows_of
 
 MODELS: list[tuple[str, tuple[Any, ...]]] = [
     ("Pessimistic", (False,)),
@@ -31,8 +32,8 @@ LOW, HIGH = 96, 104
 class Seen:
     """A recorded book as the plain matcher asks for it."""
 
-    def __init__(self, book: RecordedBook) -> None:
-        self._book = book
+    def __init__(self, book: RecordedBook, levels: OrderLevels | None = None) -> None:
+        self._book, self._levels = book, levels
 
     def is_shown(self, side: int, price: int) -> bool:
         return bool(is_shown(self._book.shown, side, price))
@@ -44,7 +45,7 @@ class Seen:
         return self._book.best(side)
 
     def orders(self, side: int, price: int) -> Mapping[int, int] | None:
-        return self._book.orders(side, price) if isinstance(self._book, RecordedOrders) else None
+        return self._levels.orders(side, price) if self._levels is not None else None
 
 
 SIDE, PRICE = st.sampled_from([BID, ASK]), st.integers(LOW, HIGH)
@@ -101,8 +102,7 @@ def test_the_compiled_matcher_is_the_plain_one(
             levels = np.array(event[1], np.int64).reshape(-1, 3)
             clear = event[2]
             book.apply(levels, len(levels), clear)
-            none = np.zeros(0, np.int64)
-            rows = Rows(levels[:, 0].astype(np.int8), levels[:, 1].copy(), levels[:, 2].copy(), none, none)
+            rows = rows_of(levels)
             same(fast, slow, fast.on_book(now, ts_event, rows, clear), slow.on_book(now, ts_event, event[1], (), clear))
         elif event[0] == "trade":
             same(fast, slow, fast.on_trade(now, ts_event, *event[1:]), slow.on_trade(now, ts_event, *event[1:]))
@@ -127,9 +127,9 @@ def test_the_compiled_matcher_is_the_plain_one(
 )
 def test_the_exact_queue_is_the_plain_one(events: list[Any]) -> None:
     """Orders of a level are told of by the level's new size; an id stands at one level only."""
-    book, at = RecordedOrders(), dict[int, tuple[int, int]]()
+    book, named, at = RecordedOrders(), OrderLevels(), dict[int, tuple[int, int]]()
     sizes: dict[int, int] = {}
-    fast, slow = Matcher(queues.Fifo(), book), plain.Matcher(plain.Fifo(), Seen(book))
+    fast, slow = Matcher(queues.Fifo(), book), plain.Matcher(plain.Fifo(), Seen(book, named))
     key = now = 0
     for event in events:
         now += 1
@@ -152,7 +152,9 @@ def test_the_exact_queue_is_the_plain_one(events: list[Any]) -> None:
             levels = [(side, price, total)]
             changes = np.array(levels, np.int64)
             standing = book.take(changes, [order], False)
-            rows = Rows(changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy(), *standing)
+            told = named.step(side, price, total, order, book.rows - 1)
+            assert told == (standing[0][0], standing[1][0])
+            rows = rows_of(changes, *standing)
             same(fast, slow, fast.on_book(now, now, rows), slow.on_book(now, now, levels, [order]))
         agree(fast, slow, key)
 

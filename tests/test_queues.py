@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from market.events import ASK, BID, BUY, SELL, OrderUpdate, Trade
 from market.level_book import OrderBook
 from venues.recordings.simulator import simulate, simulate_orders
-from venues.simulation import matcher
-from venues.simulation.matcher import Matcher, Rows
+from venues.simulation import recorded_book
+from venues.simulation.matcher import Matcher
 from venues.simulation.queues import Fifo, Nautilus, Optimistic, Pessimistic, Power, Proportional, QueueModel
-from venues.simulation.recorded_book import RecordedOrders
+from venues.simulation.recorded_book import RecordedOrders, Rows
 
 MODELS: dict[str, Callable[[], QueueModel]] = {
     "pessimistic": Pessimistic,
@@ -50,7 +50,7 @@ class Book:
 
 
 def rows_of(levels: Sequence[tuple[int, int, int]], *standing: NDArray[np.int64]) -> Rows:
-    return matcher.rows_of(np.array(levels, np.int64).reshape(-1, 3), *standing)
+    return recorded_book.rows_of(np.array(levels, np.int64).reshape(-1, 3), *standing)
 
 
 class Market:

@@ -86,7 +86,22 @@ def backtest(task: Task, progress: Progress = SILENT) -> Traded:
     """Trade the days, then again under other assumptions, as `backtest.sensitivity` says."""
     episodes, predictor = run_days(task.catalog, task.days, task.plan, progress)
     assumed = run_grid(task.catalog, task.days, task.plan, episodes, progress)
-    return Traded(task.instrument, task.plan, episodes, task.notes, assumed, predictor)
+    overdrawn = [note for episode in episodes if (note := _overdrawn(episode, task.plan.config.venue.starting_balance))]
+    for note in overdrawn:
+        progress.note(note)
+    return Traded(task.instrument, task.plan, episodes, [*task.notes, *overdrawn], assumed, predictor)
+
+
+def _overdrawn(episode: Episode, balance: float) -> str:
+    """A warning where the account fell below zero: nobody denies orders for that."""
+    least = balance + float(episode.equity.min(initial=0.0))
+    if least >= 0.0:
+        return ""
+    currency = episode.contract.terms.currency
+    return (
+        f"WARNING: on {episode.date} the account fell to {least:,.2f} {currency}; orders are not denied for that: "
+        "raise venue.starting_balance, or set guard.money.loss_budget"
+    )
 
 
 def run_days(

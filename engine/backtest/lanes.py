@@ -65,11 +65,21 @@ def run_day(
         return nautilus_lane.run_day(catalog, day, run, progress, predictor)
     if engine == "fast":
         return trade_market(open_market(catalog, day, run, predictor), plan_day(run, catalog, day), progress)
-    log = ActionLog()
+    log, same = ActionLog(), _another(run, predictor)
     theirs = nautilus_lane.run_day(catalog, day, run, progress, predictor, log)
-    ours = trade_market(open_market(catalog, day, run), plan_day(run, catalog, day), logs_actions=True)
+    ours = trade_market(open_market(catalog, day, run, same), plan_day(run, catalog, day), logs_actions=True)
     check_agreement(day, ours, theirs, log)
     return ours
+
+
+def _another(run: Plan, predictor: Predictor | None) -> Predictor | None:
+    """A predictor that has learnt the same; the lanes begin a day alike."""
+    same = make_predictor(run) if predictor is not None else None
+    if same is not None and same.recalibrator is not None:
+        assert predictor is not None
+        assert predictor.recalibrator is not None
+        same.recalibrator.go_on(predictor.recalibrator.learnt())
+    return same
 
 
 def open_market(catalog: Catalog, day: Day, run: Plan, predictor: Predictor | None = None) -> DayMarket:

@@ -65,3 +65,9 @@ def fills_sha256(record: RunRecord) -> str:
     for fill in record.fills:
         digest.update(f"{fill.ts_ns},{fill.side},{fill.price_ticks},{fill.lots}\n".encode())
     return digest.hexdigest()
+
+
+def last_mid(record: RunRecord) -> float:
+    """Mid price of the last sound update, ticks; 0 before the first."""
+    mids = record.mids
+    return float(mids[-1]) if len(mids) else 0.0

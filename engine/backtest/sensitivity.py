@@ -136,7 +136,7 @@ def grid(
     """
     started = time.perf_counter()
     own: Case = (plan.config.venue.queue.model, "measured", plan.config.fees.scenario)
-    alike: dict[object, list[Case]] = {_trades_as(catalog, days, variant(plan, *own)): [own]}
+    alike: dict[bytes, list[Case]] = {_trades_as(catalog, days, variant(plan, *own)): [own]}
     for case in product(queue_cases(plan), LATENCIES, SCENARIOS):
         if case != own:
             alike.setdefault(_trades_as(catalog, days, variant(plan, *case)), []).append(case)
@@ -150,7 +150,7 @@ def grid(
     return Grid([Cell(*case, found[case]) for case in cases], len(alike), time.perf_counter() - started)
 
 
-def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> object:
+def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> bytes:
     """What decides which orders are sent and filled, of all that the cases differ in."""
     costs: tuple[float, ...] = ()
     if run.quoter == "cmm" and run.config.backtest.sensitivity == "full":
@@ -158,7 +158,8 @@ def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> object:
         costs = tuple(max(plan_day(run, catalog, day).break_even_ticks, floor) for day in days)
     money = run.config.guard.money
     halts = money.loss_budget is not None or money.max_drawdown is not None
-    return run.queue, run.config.venue.latency, costs, run.config.fees.scenario if halts else None
+    fees = run.config.fees.scenario if halts else None
+    return msgspec.json.encode((run.queue, run.config.venue.latency, costs, fees))
 
 
 def _in_fast_lane(

@@ -17,9 +17,10 @@ from engine.config import CalibrateConfig
 from market.events import ASK, BID
 from market.nautilus import Decoder, Instrument, batches, owners
 from venues.recordings.catalog import Catalog, Day
-from venues.simulation.matcher import Matcher, Rows, move_level, rows_of
+from venues.simulation.matcher import Matcher
+from venues.simulation.matching import move_level
 from venues.simulation.queues import Fifo, QueueModel
-from venues.simulation.recorded_book import RecordedOrders
+from venues.simulation.recorded_book import RecordedOrders, Rows, rows_of
 
 AGES = (0.125, 0.25, 0.5, 1.0)
 """Shares of the horizon at which places are compared."""

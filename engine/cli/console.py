@@ -55,7 +55,7 @@ class _Terminal:
         """A progress bar."""
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-            console=_stderr, transient=True,
+            console=_stderr, transient=True, disable=not _stderr.is_terminal,
         ) as bars:  # fmt: skip
             task = bars.add_task(title, total=1.0)
             yield lambda what, share: bars.update(task, description=f"{title} {what}", completed=min(share, 1.0))

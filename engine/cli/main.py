@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from engine.cli import backtests, live, models, recordings, trials
+from engine.cli import backtests, compare, live, models, recordings, trials
 from engine.cli.groups import Commands
 
 _COMMANDS: tuple[click.Command, ...] = (
     recordings.import_,
+    recordings.capture,
     recordings.inspect,
     recordings.events,
+    recordings.export,
     recordings.record,
     recordings.simulate,
     backtests.backtest,
@@ -20,6 +22,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     models.probe,
     models.models,
     trials.paper,
+    compare.compare,
     trials.exchange,
     trials.drill,
     live.live,

@@ -1,4 +1,4 @@
-"""Commands on recordings: import, inspect, record, simulate."""
+"""Commands on recordings: import, capture, inspect, events, record, simulate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from engine.cli.options import configured
 
 if TYPE_CHECKING:
     from engine.config import Config
+    from engine.live.capture.capture import Captured
     from engine.recordings.events import BookShown, TradeShown
     from engine.recordings.importing import Imports, Trial
     from engine.reports.inspection import Inspection
     from venues.recordings.catalog import Day
+    from venues.recordings.hftbacktest_export import Exported
     from venues.recordings.importer import Imported
 
 _SHOWN_DAYS = 40
@@ -31,6 +33,15 @@ _SHOWN_DAYS = 40
     metavar="YAML",
     help="What the columns of any CSV or Parquet mean (docs/recordings.md); the files are one recording.",
 )
+@click.option(
+    "--instruments",
+    "--instrument",
+    "--symbols",
+    "instruments",
+    default="",
+    metavar="A,B",
+    help="What the files are of, where they do not say (hftbacktest); those to import of many (ITCH).",
+)
 @click.option("--try", "trial", is_flag=True, help="Show the first events as understood, and write nothing.")
 @click.option("--again", is_flag=True, help="Import again what is there already (after a change of contract terms).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON, of a trial the events.")
@@ -40,22 +51,27 @@ def import_(
     files: tuple[Path, ...],
     format_name: str | None,
     mapping: Path | None,
+    instruments: str,
     trial: bool,
     again: bool,
     as_json: bool,
 ) -> None:
     """Import recordings into the catalog.
 
-    CTP, Binance, Tardis, Coinbase, Bitstamp, LOBSTER, Databento and SGX files are known by their content; any other
-    CSV or Parquet by a mapping file.
+    CTP, Binance, Bybit, OKX, Tardis, Coinbase, Bitstamp, LOBSTER, Databento, ITCH, hftbacktest, SGX and Shanghai files,
+    in zip or tar too, Nautilus' catalogs and segments of `cmm capture` are known by their content; any other CSV or
+    Parquet by a mapping file.
     """
     from engine.cli import console
     from engine.recordings.importing import import_files, try_files
 
+    named = [name.strip() for name in instruments.split(",") if name.strip()]
     if trial:
-        _show_trials(try_files(config, list(files), format_name, mapping=mapping), as_json)
+        _show_trials(try_files(config, list(files), format_name, mapping=mapping, instruments=named), as_json)
         return
-    imports = import_files(config, list(files), format_name, mapping=mapping, again=again, progress=console.PROGRESS)
+    imports = import_files(
+        config, list(files), format_name, mapping=mapping, instruments=named, again=again, progress=console.PROGRESS
+    )
     for path in imports.empty:
         click.echo(f"{path}: skipped, it holds no rows", err=True)
     if imports.done:
@@ -106,6 +122,45 @@ def _how(done: Imported, day: Day) -> str:
 
 
 @click.command()
+@click.option("--venue", "venues", required=True, metavar="A,B", help="Venues with an adapter: bybit, binance, okx …")
+@click.option(
+    "--instruments", "instruments", required=True, metavar="A,B", help="E.g. BTCUSDT-LINEAR.BYBIT,BTCUSDT-PERP.BINANCE."
+)
+@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="How long; 0: until stopped.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@configured
+def capture(config: Config, venues: str, instruments: str, minutes: float, as_json: bool) -> None:
+    """Record venues' public data, book and trades, into files that a crash cannot spoil, and into the catalog."""
+    from engine.cli import console
+    from engine.live.capture.capture import capture as record_market
+    from market.errors import DataError
+
+    names = [part.strip() for part in instruments.split(",") if part.strip()]
+    done = record_market(config, [part.strip() for part in venues.split(",")], names, minutes, console.PROGRESS)
+    console.emit(done, as_json, lambda: _show_capture(done))
+    if done.failure:
+        raise DataError(done.failure)
+
+
+def _show_capture(done: Captured) -> None:
+    from engine.cli import console
+
+    rows: list[list[object]] = [
+        [i.instrument, i.updates, i.trades, f"{i.per_s:.1f}", i.gaps, i.lost] for i in done.instruments
+    ]
+    title = f"{done.folder}: {done.seconds:,.0f} s, {done.written / 1e6:,.2f} MB in {done.segments} segments"
+    console.show_table(title, ["instrument", "book updates", "trades", "a second", "gaps", "lost"], rows)
+    clocks = ", ".join(f"{venue} {ms:+.1f} ms" for venue, ms in done.offset_ms.items()) or "not known"
+    click.echo(f"connections lost: {done.breaks}; the venues' clocks against ours: {clocks}")
+    for part in done.imported:
+        for day in part.days:
+            click.echo(f"{day.instrument} {day.date}: {day.book_updates:,} book updates, {day.trades:,} trades")
+        click.echo(_left_out(part.recording, part.drops))
+        for note in dict.fromkeys(note for day in part.days for note in day.notes):
+            click.echo(f"{part.recording}: {note}")
+
+
+@click.command()
 @click.argument("instrument")
 @options.dates
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -153,6 +208,34 @@ def _line(event: TradeShown | BookShown) -> str:
         return f"{event.ts} trade {event.lots} @ {event.price:g} {event.aggressor}"
     bids, asks = (" ".join(f"{p:.12g}:{size:.12g}" for p, size in side) for side in (event.bids, event.asks))
     return f"{event.ts} book {bids or '–'} | {asks or '–'}"
+
+
+@click.command()
+@click.argument("instrument")
+@options.dates
+@click.option("--format", "format_name", default="hftbacktest", show_default=True, help="Whose file to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file for one day, or a folder [INSTRUMENT.DATE.npz, here]."
+)
+@options.as_json
+@configured
+def export(
+    config: Config, instrument: str, dates: str | None, format_name: str, out: Path | None, as_json: bool
+) -> None:
+    """Write recorded days for another engine: hftbacktest."""
+    from engine.cli import console
+    from engine.recordings.exporting import export_days
+
+    done = export_days(config, instrument, dates, format_name, out, console.PROGRESS)
+    console.emit(done, as_json, lambda: _show_exports(done))
+
+
+def _show_exports(done: list[Exported]) -> None:
+    for one in done:
+        click.echo(f"{one.path}: {one.day.instrument} {one.day.date}, {one.rows:,} events")
+        if one.exchange_ahead_ns:
+            seconds = one.exchange_ahead_ns / 1e9
+            click.echo(f"{one.path}: the exchange's clock ran ahead: its times are set back by {seconds:.6f} s")
 
 
 @click.command()

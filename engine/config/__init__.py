@@ -1,9 +1,10 @@
 """`config.yaml`: the one place that says what to run, decoded strictly."""
 
 from engine.config.calibration import CalibrateConfig
+from engine.config.capture import CaptureConfig
 from engine.config.data import DataConfig, RecordConfig, RunsConfig
 from engine.config.live import FlattenConfig, LiveConfig, MonitorConfig, PaperConfig
-from engine.config.loading import load, override, type_of
+from engine.config.loading import apply, load, override, type_of
 from engine.config.sections import Config
 from engine.config.simulation import BacktestConfig, VenueConfig
 from engine.config.trading import SHIPPED, ModelConfig, QuoterName, StrategyConfig
@@ -12,6 +13,7 @@ __all__ = [
     "SHIPPED",
     "BacktestConfig",
     "CalibrateConfig",
+    "CaptureConfig",
     "Config",
     "DataConfig",
     "FlattenConfig",
@@ -24,6 +26,7 @@ __all__ = [
     "RunsConfig",
     "StrategyConfig",
     "VenueConfig",
+    "apply",
     "load",
     "override",
     "type_of",

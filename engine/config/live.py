@@ -70,6 +70,8 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook : str, optional
         URL that alarms are posted to.
     journal : bool
+    record : bool
+        Keep the market data that the trader sees (paper on public data too), in `recording` of the state or run folder.
 
     """
 
@@ -100,6 +102,7 @@ class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watchdog: Literal["own", "service"] = "own"
     webhook: str | None = None
     journal: bool = True
+    record: bool = False
 
 
 class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -45,7 +45,18 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(f"{source}: not valid YAML: {_in_a_line(error)}") from error
         if not isinstance(tree, dict):
             raise ConfigError(f"{source}: expected keys and values at the top")
-    config = _decode(tree, str(source))
+    return apply(_decode(tree, str(source)), overrides)
+
+
+def apply(config: Config, overrides: Sequence[str]) -> Config:
+    """The configuration with overrides of the form `key.key=value`, as the command line gives them.
+
+    Raises
+    ------
+    ConfigError
+        Unknown key, wrong type or impossible value.
+
+    """
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:

@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from engine.config.calibration import CalibrateConfig
+from engine.config.capture import CaptureConfig
 from engine.config.data import DataConfig, RecordConfig, RunsConfig
 from engine.config.live import LiveConfig, MonitorConfig, PaperConfig
 from engine.config.simulation import BacktestConfig, VenueConfig
@@ -38,6 +39,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibrate: CalibrateConfig = CalibrateConfig()
     inspect: VerdictConfig = VerdictConfig()
     adapters: AdaptersConfig = AdaptersConfig()
+    capture: CaptureConfig = CaptureConfig()
     paper: PaperConfig = PaperConfig()
     live: LiveConfig = LiveConfig()
     monitor: MonitorConfig = MonitorConfig()

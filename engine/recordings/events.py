@@ -59,7 +59,7 @@ def events(catalog: Catalog, day: Day) -> Iterator[TradeShown | BookShown]:
     """Yield a day's events in order of arrival."""
     contract, book = catalog.contract(day), LevelBook()
     levels = min(_LEVELS, day.depth or _LEVELS)
-    for ts, ts_event, changes, trade in moments(catalog, day):
+    for ts, ts_event, changes, trade, _ in moments(catalog, day):
         if trade is not None:
             aggressor = _AGGRESSORS[trade.side]
             yield TradeShown(ts, ts_event, _price(contract, trade.price), trade.lots, aggressor)

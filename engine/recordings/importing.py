@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def import_files(
     format_name: str | None = None,
     *,
     mapping: Path | None = None,
+    instruments: Sequence[str] = (),
     again: bool = False,
     progress: Progress = SILENT,
 ) -> Imports:
@@ -60,6 +61,8 @@ def import_files(
         Instead of finding each file's format by its content.
     mapping : Path, optional
         What the files' columns mean (`venues.recordings.loaders.mapping`): they are one recording.
+    instruments : sequence of str
+        What the files are of, where they do not say; those to read of files that hold many.
     again : bool
         Import anew what is there already.
     progress : Progress
@@ -74,7 +77,7 @@ def import_files(
     """
     catalog = open_catalog(config)
     empty: list[Path] = []
-    found = _recordings(files, format_name, mapping, empty)
+    found = _recordings(files, format_name, mapping, instruments, empty)
     done: list[Imported] = []
     with catalog.lock(), progress.share("importing") as update:
         for index, recording in enumerate(found):
@@ -84,19 +87,29 @@ def import_files(
                 empty += recording.files
             except DataError as error:
                 return Imports(catalog.root, done, error, empty)
+            except OSError as error:
+                failure = DataError(
+                    f"{catalog.root}: the catalog cannot be written ({error.strerror or error}); make room"
+                )
+                return Imports(catalog.root, done, failure, empty)
     if not done:
         raise EmptyFileError(f"{empty[0]}: the file is empty; nothing was imported")
     return Imports(catalog.root, done, None, empty)
 
 
 def try_files(
-    config: Config, files: list[Path], format_name: str | None = None, *, mapping: Path | None = None
+    config: Config,
+    files: list[Path],
+    format_name: str | None = None,
+    *,
+    mapping: Path | None = None,
+    instruments: Sequence[str] = (),
 ) -> list[Trial]:
     """The first events of each recording as an import would understand them; nothing is kept.
 
     Raises as `import_files` does.
     """
-    found = _recordings(files, format_name, mapping, [])
+    found = _recordings(files, format_name, mapping, instruments, [])
     if not found:
         raise EmptyFileError(f"{files[0]}: the file is empty")
     trials = []
@@ -110,14 +123,18 @@ def try_files(
     return trials
 
 
-def _recordings(files: list[Path], format_name: str | None, mapping: Path | None, empty: list[Path]) -> list[Recording]:
+def _recordings(
+    files: list[Path], format_name: str | None, mapping: Path | None, instruments: Sequence[str], empty: list[Path]
+) -> list[Recording]:
     if mapping is not None:
+        if instruments:
+            raise ConfigError(f"--instruments {','.join(instruments)}: --map names the instrument; leave one out")
         if format_name is not None:
             raise ConfigError(f"--format {format_name}: --map says what the files are already; leave one out")
         return mapped_recording(mapping, files, empty)
     if format_name is not None and format_name not in LOADERS:
         raise ConfigError(f"--format {format_name}: unknown; known are {', '.join(LOADERS)}")
-    return recordings(files, format_name, empty)
+    return recordings(files, format_name, empty, instruments)
 
 
 def _events(update: Share, share: float) -> Callable[[str, int], None]:

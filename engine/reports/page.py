@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,9 +53,10 @@ def _cell(value: object) -> Markup:
 
 
 def _figure(made: go.Figure) -> Markup:
-    return Markup(
-        made.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    )
+    """A figure; its name on the page follows from what it shows, so that the same results are the same bytes."""
+    name = hashlib.sha256(made.to_json().encode()).hexdigest()[:16]
+    settings = {"displaylogo": False, "responsive": True}
+    return Markup(made.to_html(full_html=False, include_plotlyjs=False, config=settings, div_id=f"figure-{name}"))
 
 
 _ENVIRONMENT = Environment(

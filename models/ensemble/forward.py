@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import allocating
 from models.ensemble.graph_weights import read_weights
 from models.errors import ModelError
 
@@ -172,7 +172,7 @@ def _plain(array: Array) -> Array:
     return np.array(array, np.float32, order="C")
 
 
-@compiled
+@allocating
 def _forecast(features, students, fusing, said, out):  # type: ignore[no-untyped-def]
     """Write the forecasts of all rows, one after another; `said` is left with the last row's."""
     ranked = np.empty(fusing.weight.shape[1], np.float32)
@@ -182,7 +182,7 @@ def _forecast(features, students, fusing, said, out):  # type: ignore[no-untyped
         _fuse(features[i], said.members, fusing, ranked, out[i])
 
 
-@compiled
+@allocating
 def _know(x, students, known):  # type: ignore[no-untyped-def]
     """Latents, linear path and kernel features of all students."""
     latents, places = students.projection.shape[0], known.shape[1]
@@ -197,7 +197,7 @@ def _know(x, students, known):  # type: ignore[no-untyped-def]
             known[row, s] = _cosine(known[row, s])
 
 
-@compiled
+@allocating
 def _layer(x, students, out):  # type: ignore[no-untyped-def]
     """The hidden layer of the clipped features; four features a pass, each sum in their order."""
     layer, n = students.layer, out.shape[0]
@@ -216,14 +216,14 @@ def _layer(x, students, out):  # type: ignore[no-untyped-def]
         out[j] += students.layer_bias[j]
 
 
-@compiled
+@allocating
 def _clipped(x, students, k):  # type: ignore[no-untyped-def]
     """What is not a number stays so."""
     value, limit = x[k] - students.mean[k], students.limit[k]
     return limit if value > limit else (-limit if value < -limit else value)
 
 
-@compiled
+@allocating
 def _project(known, projection, d, phase, out):  # type: ignore[no-untyped-def]
     """Phase of kernel feature `d` of all students."""
     latents, n = projection.shape[0], out.shape[0]
@@ -241,7 +241,7 @@ def _project(known, projection, d, phase, out):  # type: ignore[no-untyped-def]
         out[s] += phase
 
 
-@compiled
+@allocating
 def _cosine(x):  # type: ignore[no-untyped-def]
     """Of a float32, right to its last bit but one; a library's own would differ from one processor to the next."""
     wide = np.float64(x)
@@ -252,7 +252,7 @@ def _cosine(x):  # type: ignore[no-untyped-def]
     return np.float32(value)
 
 
-@compiled
+@allocating
 def _read(known, fusing, members):  # type: ignore[no-untyped-def]
     """Centred forecasts of all students."""
     n = members.shape[0]
@@ -264,7 +264,7 @@ def _read(known, fusing, members):  # type: ignore[no-untyped-def]
         members[s] += fusing.base[s]
 
 
-@compiled
+@allocating
 def _fuse(x, members, fusing, ranked, out):  # type: ignore[no-untyped-def]
     """Consensus of each task, in natural units, into `out (6,)`."""
     tasks, n = fusing.weight.shape
@@ -282,7 +282,7 @@ def _fuse(x, members, fusing, ranked, out):  # type: ignore[no-untyped-def]
     _to_units(x[x.shape[0] - tasks :], fusing, out)
 
 
-@compiled
+@allocating
 def _to_units(context, fusing, out):  # type: ignore[no-untyped-def]
     """Turn the fused forecasts (3,) at the head of `out` into ticks and log lots, with the scales of their time."""
     tasks = context.shape[0]
@@ -298,7 +298,7 @@ def _to_units(context, fusing, out):  # type: ignore[no-untyped-def]
         out[task] = natural[task] * np.float32(math.exp(np.float64(natural[tasks + task])))
 
 
-@compiled
+@allocating
 def _median(values, ranked):  # type: ignore[no-untyped-def]
     """Median of a few; `ranked` is scratch of their number."""
     n = values.shape[0]

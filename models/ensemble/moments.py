@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import allocating
 from models.ensemble.fusion import LOSSES, Array, Fusion, StudentOutputs, regime_of
 
 _FLOOR = 0.05  # of the absolute loss's reweighting, in deviations of the target
@@ -97,7 +97,7 @@ def regime_weights(fusion: Fusion, regimes: int, outside_weight: float) -> Array
     return np.where(np.arange(regimes)[:, None] == mine, 1.0, outside_weight)
 
 
-@compiled
+@allocating
 def add(keep, sample, centre, sums):  # type: ignore[no-untyped-def]
     """Age all sums by `keep` and add one sample: (float, Sample, Centre, Moments)."""
     tasks, n = sample.m.shape

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.columns import TRADE, Columns, release_events
-from market.compiled import compiled
+from market.compiled import allocating, compiled
 from models.features import kernels
 from models.features.book_features import TREND_HALF_LIFE, BookFeatures, FeatureSpec
 
@@ -116,7 +116,7 @@ def _most_rows(first):  # type: ignore[no-untyped-def]
     return most
 
 
-@compiled
+@allocating
 def _pass(events, at, state, scales, half_life, vector, changes, block):  # type: ignore[no-untyped-def]
     """Take events from `at` on until the block is full; return where to go on, and how many updates it holds."""
     filled = 0

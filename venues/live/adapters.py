@@ -15,13 +15,21 @@ _MAIN = {"mainnet": "MAINNET", "testnet": "TESTNET", "demo": "TESTNET"}
 _DEMO = {"mainnet": "LIVE", "testnet": "DEMO", "demo": "DEMO"}
 
 
-def add_public_data(builder: LiveNodeBuilder, venue: str, config: AdapterConfig, instrument: str) -> LiveNodeBuilder:
+def add_public_data(builder: LiveNodeBuilder, venue: str, config: AdapterConfig, *instruments: str) -> LiveNodeBuilder:
     """Add a venue's public data client; no key is needed.
+
+    Parameters
+    ----------
+    builder : LiveNodeBuilder
+    venue : str
+    config : AdapterConfig
+    instruments : str
+        All of one kind: a client talks to one socket.
 
     Raises
     ------
     DataError
-        The venue has no adapter here, or not for this instrument.
+        The venue has no adapter here, or not for one of these instruments, or not for them together.
 
     """
     makers = {
@@ -30,10 +38,16 @@ def add_public_data(builder: LiveNodeBuilder, venue: str, config: AdapterConfig,
     }  # fmt: skip
     if venue not in makers:
         raise DataError(f"venue {venue}: no adapter; known are {', '.join(makers)}")
-    exchange = instrument.rpartition(".")[2]
-    if exchange != venue.upper():
-        raise DataError(f"instrument {instrument}: venue {venue} trades instruments named ….{venue.upper()}")
-    factory, settings = makers[venue](config, instrument)
+    exchange = venue.upper()
+    for instrument in instruments:
+        if instrument.rpartition(".")[2] != exchange:
+            raise DataError(f"instrument {instrument}: venue {venue} trades instruments named ….{exchange}")
+        if _kind(venue, instrument) != _kind(venue, instruments[0]):
+            raise DataError(
+                f"instruments {instruments[0]} and {instrument}: {venue} sends them over sockets of their own; "
+                "give each kind a command of its own"
+            )
+    factory, settings = makers[venue](config, instruments[0])
     return builder.add_data_client(exchange, factory, settings)
 
 
@@ -58,10 +72,16 @@ def add_bybit_execution(
     return builder.add_exec_client("BYBIT", b.BybitExecutionClientFactory(), settings)
 
 
+def _kind(venue: str, instrument: str) -> str:
+    """By what a venue tells its markets apart: the end of the symbol, where it names one."""
+    kind = instrument.rpartition(".")[0].rpartition("-")[2]
+    return kind if venue == "bybit" or kind in ("PERP", "SWAP") else "SPOT"
+
+
 def _bybit(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import bybit as b
 
-    kind = instrument.rpartition(".")[0].rpartition("-")[2]
+    kind = _kind("bybit", instrument)
     if kind not in ("LINEAR", "INVERSE", "SPOT"):
         raise DataError(f"instrument {instrument}: Bybit's are named …-LINEAR.BYBIT, …-INVERSE.BYBIT or …-SPOT.BYBIT")
     http, socket = urls(config.environment, config.base_url)
@@ -76,7 +96,7 @@ def _bybit(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
 def _binance(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import binance as b
 
-    futures = instrument.rpartition(".")[0].endswith("-PERP")
+    futures = _kind("binance", instrument) == "PERP"
     return b.BinanceDataClientFactory(), b.BinanceDataClientConfig(
         product_type=b.BinanceProductType.USD_M if futures else b.BinanceProductType.SPOT,
         environment=getattr(b.BinanceEnvironment, _LIVE[config.environment]),
@@ -88,7 +108,7 @@ def _binance(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
 def _okx(config: AdapterConfig, instrument: str) -> tuple[Any, Any]:
     from nautilus_trader.adapters import okx as o
 
-    swap = instrument.rpartition(".")[0].endswith("-SWAP")
+    swap = _kind("okx", instrument) == "SWAP"
     return o.OKXDataClientFactory(), o.OKXDataClientConfig(
         instrument_types=[o.OKXInstrumentType.SWAP if swap else o.OKXInstrumentType.SPOT],
         environment=getattr(o.OKXEnvironment, _DEMO[config.environment]),

@@ -50,6 +50,9 @@ class AdaptersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 COMMANDS_PER_S = {"bybit": 20}
 """What Nautilus' adapter lets out in a second, cancels included; more waits in its queue (measured, 2.0.0rc7)."""
 
+BOOK_DEPTHS = {"BYBIT": 50, "OKX": 400}
+"""Levels a side that Nautilus' adapters ask for by themselves; those of other venues send the whole book (2.0.0rc7)."""
+
 _HTTP = {
     "mainnet": "https://api.bybit.com",
     "testnet": "https://api-testnet.bybit.com",

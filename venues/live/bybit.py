@@ -15,6 +15,7 @@ from market.contracts import Contract
 from market.events import ASK, BID
 from venues.live.account_client import AccountClientError, RestingOrder, VenueFill, VenuePosition, VenueTerms
 from venues.live.bybit_rest import BybitRest, Page
+from venues.live.server_clock import best_offset
 
 FLATTEN = "FLAT-"
 """How client ids of orders that close a position begin."""
@@ -114,16 +115,12 @@ class BybitAccountClient:
         return f"BybitAccountClient({self._contract.id}, {self._rest.base_url})"
 
     async def clock_offset_ms(self) -> float:
-        best: tuple[float, float] | None = None
+        tries = []
         for _ in range(3):
             sent = time.time()
             answer = await self._rest.get("/v5/market/time", {}, _Time, signed=False)
-            back = time.time()
-            offset = answer.time_nano / 1e9 - 0.5 * (sent + back)
-            if best is None or back - sent < best[0]:
-                best = (back - sent, offset)
-        assert best is not None
-        return 1e3 * best[1]
+            tries.append((sent, answer.time_nano / 1e9, time.time()))
+        return 1e3 * best_offset(tries).offset_s
 
     async def terms(self) -> VenueTerms:
         path = "/v5/market/instruments-info"

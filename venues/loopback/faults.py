@@ -12,6 +12,8 @@ class Faults(msgspec.Struct):
     reject_amends: int = 0
     reject_cancels: int = 0
     reject_code: int = 10016
+    command_delay_s: float = 0.0
+    """Commands come in so much later: a slower way to the exchange."""
     ack_delay_s: float = 0.0
     drop_acks: int = 0
     """Commands that are carried out and never answered."""

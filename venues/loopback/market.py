@@ -33,7 +33,7 @@ def terms_of(contract: Contract) -> Terms:
     )  # fmt: skip
 
 
-def recorded(catalog: Catalog, day: Day, decoder: Decoder) -> Iterator[Event]:
+def recorded(catalog: Catalog, day: Day, decoder: Decoder) -> Iterator[BookUpdate | Trade]:
     """A recorded day as events of the schema."""
     for deltas, trades in catalog.chunks(day):
         merged: list[Any] = [*batches(deltas), *trades]

@@ -5,6 +5,7 @@ Source: https://bybit-exchange.github.io/docs/v5/ws/connect and …/v5/websocket
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -177,9 +178,19 @@ class Sockets:
     # ── order commands ────────────────────────────────────────────────────────────────────────
 
     async def _trade(self, stream: Stream, request: SocketRequest) -> None:
-        exchange, faults = self._exchange, self._exchange.faults
-        if faults.use("lose_commands"):
+        if self._exchange.faults.use("lose_commands"):
             return
+        if delay_s := self._exchange.faults.command_delay_s:
+            self._streams.spawn(self._carry_out_later(delay_s, stream, request))
+        else:
+            await self._carry_out(stream, request)
+
+    async def _carry_out_later(self, delay_s: float, stream: Stream, request: SocketRequest) -> None:
+        await asyncio.sleep(delay_s)
+        await self._carry_out(stream, request)
+
+    async def _carry_out(self, stream: Stream, request: SocketRequest) -> None:
+        exchange, faults = self._exchange, self._exchange.faults
         answer = Answer(
             req_id=request.command_id, op=request.op, header=AnswerHeader(str(exchange.orders_per_s), "")
         )  # fmt: skip

@@ -288,11 +288,6 @@ class Catalog:
                 path.unlink()
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def _overlap(one: Day, other: Day) -> bool:
     return one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
 

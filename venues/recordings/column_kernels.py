@@ -6,9 +6,9 @@ import numpy as np
 from numba import types
 from numba.typed import Dict
 
-from market.array_book import edges, set_level, state_of
-from market.columns import ASK_LOTS, BID_LOTS, BOOK, TRADE
-from market.compiled import compiled
+from market.array_book import set_level, show, state_of
+from market.columns import BOOK, TRADE
+from market.compiled import allocating
 
 TRADED, CLEARS, OWNED = 1, 2, 4
 """Flags of an event as it waits to be written: a trade; empties the book; its rows name their orders."""
@@ -19,7 +19,7 @@ _NUMBERS = types.UniTuple(types.int64, 3)
 _STALE = 1 << 16
 
 
-@compiled
+@allocating
 def unfold(heads, words, kind, ts, ts_event, clear, first, side, price, size, order):  # type: ignore[no-untyped-def]
     """Columns of the events that wait.
 
@@ -50,7 +50,7 @@ def unfold(heads, words, kind, ts, ts_event, clear, first, side, price, size, or
     first[len(heads)] = row
 
 
-@compiled
+@allocating
 def follow_book(kind, clear, first, side, price, size, depth, book, shown, state):  # type: ignore[no-untyped-def]
     """Write what the book shows after each event into `shown (n, 6)` and `state (n,)`.
 
@@ -64,27 +64,27 @@ def follow_book(kind, clear, first, side, price, size, depth, book, shown, state
                     count[:] = 0
                 for i in range(first[e], first[e + 1]):
                     set_level(prices, sizes, count, side[i], price[i], size[i])
-            edges(prices, count, depth, shown[e])
-            shown[e, BID_LOTS] = sizes[0, count[0] - 1] if count[0] else 0
-            shown[e, ASK_LOTS] = sizes[1, count[1] - 1] if count[1] else 0
+            show(prices, sizes, count, depth, shown[e])
             state[e] = state_of(prices, count)
         else:
             shown[e] = shown[e - 1]
             state[e] = state[e - 1]
 
 
-@compiled
+@allocating
 def new_levels():  # type: ignore[no-untyped-def]
     """The levels of an empty book."""
     return Dict.empty(types.int64, types.boolean)
 
 
-@compiled
-def count_levels(kind, clear, first, side, price, size, levels, counts):  # type: ignore[no-untyped-def]
+@allocating
+def count_levels(changes, levels, counts):  # type: ignore[no-untyped-def]
     """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth.
 
-    `levels` are those before the first event, and afterwards those after the last.
+    `changes` are kind, clear, first, side, price and size; `levels` those before the first event, and afterwards those
+    after the last.
     """
+    kind, clear, first, side, price, size = changes
     for e in range(len(kind)):
         if clear[e]:
             levels.clear()
@@ -98,7 +98,7 @@ def count_levels(kind, clear, first, side, price, size, levels, counts):  # type
         counts[e] = len(levels)
 
 
-@compiled
+@allocating
 def new_queues():  # type: ignore[no-untyped-def]
     """Who stands where.
 
@@ -108,11 +108,11 @@ def new_queues():  # type: ignore[no-untyped-def]
     return Dict.empty(_PLACE, _PLACE), Dict.empty(_STANDING, _NUMBERS), np.zeros(2, np.int64)
 
 
-@compiled
+@allocating
 def follow_orders(kind, clear, first, side, price, size, order, base, queues, stood, joined):  # type: ignore[no-untyped-def]
     """Write, row by row, what the order behind it had at that level, and with which row it last joined its queue.
 
-    The rules are `RecordedOrders`': what is left of an order follows from the level's step, one that grows goes to the
+    What is left of an order follows from the level's step, one that grows goes to the
     end, and with its last lot a level forgets whoever was thought to stand there. `base` numbers the first row.
     """
     levels, orders, counts = queues
@@ -152,7 +152,7 @@ def follow_orders(kind, clear, first, side, price, size, order, base, queues, st
             counts[1] = 2 * len(orders)
 
 
-@compiled
+@allocating
 def _forget(levels, orders):  # type: ignore[no-untyped-def]
     """Drop the orders of levels that are gone."""
     gone = []

@@ -16,9 +16,10 @@ from market.events import BookUpdate, Event, Level, OrderLevel, OrderUpdate, Tra
 from market.level_book import LevelBook, OrderBook
 from market.nautilus import nautilus_instrument
 from market.sessions import SessionClock
-from venues.recordings.catalog import Catalog, Day, Source, sha256
+from venues.recordings.catalog import Catalog, Day, Source
 from venues.recordings.day_writer import SpanWriter
 from venues.recordings.loaders import LOADERS, Recording, traits
+from venues.recordings.loaders.base import digest
 from venues.recordings.loaders.findings import Findings, sum_counts
 from venues.recordings.overlap import Overlap
 from venues.recordings.terms import RecordingTerms, as_date
@@ -51,7 +52,8 @@ def import_recording(
         The recording cannot be read; days it completed before stay, the one at hand is not kept.
 
     """
-    sources = [Source(path.name, sha256(path) if first is None else "") for path in recording.files]
+    sources = [Source(path.name, digest(path) if first is None else "") for path in recording.files]
+    sources += [Source(f"--instruments {name}", "") for name in recording.chosen]
     known = [] if again else catalog.completed(sources)
     if known:
         return Imported(recording.name, known, sum_counts(day.drops for day in known), skipped=True)

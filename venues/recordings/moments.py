@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,16 +25,17 @@ class Print(NamedTuple):
 class Moment(NamedTuple):
     """One update of the book, or one trade; arrival and exchange time in ns.
 
-    A change (0, 0, 0) empties the book.
+    A change (0, 0, 0) empties the book. `owners`, where asked for, are the orders that made the other changes (L3).
     """
 
     ts: int
     ts_event: int
     changes: list[Level]
     trade: Print | None
+    owners: Sequence[int] = ()
 
 
-def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
+def moments(catalog: Catalog, day: Day, *, with_owners: bool = False) -> Iterator[Moment]:
     """Yield a day's updates and trades, some thousand in memory at a time."""
     c = catalog.columns(day)
     for start in range(0, len(c.kind), _AT_ONCE):
@@ -42,6 +43,7 @@ def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
         first = c.first[start : start + _AT_ONCE + 1]
         rows = slice(int(first[0]), int(first[-1]))
         told = list(zip(c.side[rows].tolist(), c.price[rows].tolist(), c.size[rows].tolist(), strict=True))
+        orders = c.order[rows].tolist() if with_owners else []
         bounds = (first - first[0]).tolist()
         times = (column[events].tolist() for column in (c.kind, c.ts, c.ts_event, c.clear))
         for (kind, ts, ts_event, clear), (begin, end) in zip(zip(*times, strict=True), pairwise(bounds), strict=True):
@@ -50,7 +52,7 @@ def moments(catalog: Catalog, day: Day) -> Iterator[Moment]:
                 yield Moment(ts, ts_event, [], Print(price, lots, aggressor))
             else:
                 changes = told[begin:end]
-                yield Moment(ts, ts_event, [(0, 0, 0), *changes] if clear else changes, None)
+                yield Moment(ts, ts_event, [(0, 0, 0), *changes] if clear else changes, None, orders[begin:end])
 
 
 def apply(book: LevelBook, changes: list[Level]) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from market.columns import BOOK, TRADE, Columns
-from market.compiled import compiled
+from market.compiled import allocating
 from market.contracts import Contract
 from market.events import BID
 from market.nautilus import LAST, Instrument
@@ -100,7 +100,8 @@ class NautilusFiles:
         ts_init = c.ts[trades]
         values = [
             _plain(price, _DECIMAL), _plain(size, _DECIMAL), _words(c.side[rows], _AGGRESSORS),
-            pa.array(c.sequence[trades]).cast(pa.string()), _plain(c.ts_event[trades], _TIME), _plain(ts_init, _TIME),
+            _plain(c.sequence[trades], pa.int64()).cast(pa.string()), _plain(c.ts_event[trades], _TIME),
+            _plain(ts_init, _TIME),
         ]  # fmt: skip
         self._write("trades", "TradeTick", _TRADES, values, ["aggressor_side", "trade_id"], ts_init)
 
@@ -125,15 +126,17 @@ def _halves(raw: int) -> NDArray[np.uint64]:
 
 
 def _plain(values: NDArray[Any], kind: Any) -> Any:
-    """Arrow's array over the same memory."""
+    """Arrow's array over the same memory; `pa.array` would import pandas first."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _words(codes: NDArray[Any], names: tuple[str, ...]) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
+    ends = np.cumsum([0, *map(len, names)], dtype=np.int32)
+    told = pa.StringArray.from_buffers(len(names), pa.py_buffer(ends), pa.py_buffer("".join(names).encode()))
+    return pa.DictionaryArray.from_arrays(_plain(codes, pa.int8()), told)
 
 
-@compiled
+@allocating
 def _times(value, raw, out):  # type: ignore[no-untyped-def]
     """`value` times `raw`, both of any size that fits: lower and upper 64 bits of the product, two's complement."""
     a = np.uint64(abs(value))
@@ -148,13 +151,13 @@ def _times(value, raw, out):  # type: ignore[no-untyped-def]
         out[1] = ~out[1] + np.uint64(out[0] == 0)
 
 
-@compiled
+@allocating
 def _scale(values, raw, out):  # type: ignore[no-untyped-def]
     for i in range(len(values)):
         _times(values[i], raw, out[i])
 
 
-@compiled
+@allocating
 def _expand(c, tick, lot, out):  # type: ignore[no-untyped-def]
     """Deltas of a batch's book changes, row by row: one that clears first where the book is emptied."""
     action, side, price, size, order, flags, sequence, ts_event, ts_init = out

@@ -132,14 +132,17 @@ def _tally(c: Columns, closes: list[tuple[int, int]], whole: bool) -> Tally:
         _add(sums, "touch_area", seconds * touch_lots / 2)
         if whole:
             deep = np.empty(len(books), np.int64)
-            count_levels(*(getattr(c, n)[part] for n in ("kind", "clear")), c.first[start : part.stop + 1],
-                         c.side, c.price, c.size, levels, deep)  # fmt: skip
+            changes = (c.kind[part], c.clear[part], c.first[start : part.stop + 1], c.side, c.price, c.size)
+            count_levels(changes, levels, deep)
             _add(sums, "levels_area", seconds * deep[held] / 2)
         silences += zip(ts[:-1][gap].tolist(), ts[1:][gap].tolist(), strict=True)
         release_events(c, start, part.stop)
     return Tally(
         **{name: counts[name] for name in _COUNTS},
-        **sums,
+        covered=sums["covered"],
+        spread_area=sums["spread_area"],
+        touch_area=sums["touch_area"],
+        levels_area=sums["levels_area"],
         spreads=dict(sorted(spreads.items())),
         gaps=[span for span in silences if any(start <= span[0] and span[1] <= end for start, end in closes)],
         mid_range=max(mids) - min(mids) if mids else 0.0,

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import allocating
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, OrderUpdate, Trade
 
 SYMBOL = "QR.SIM"
@@ -74,18 +74,18 @@ class MarketConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_ticks: int = 10_000
 
 
-@compiled
+@allocating
 def _emit(out, row, event, kind, side, price, size):  # type: ignore[no-untyped-def]
     out[row, 0], out[row, 1], out[row, 2], out[row, 3], out[row, 4] = event, kind, side, price, size
     return row + 1
 
 
-@compiled
+@allocating
 def _price(base, side, level):  # type: ignore[no-untyped-def]
     return base - level if side == 0 else base + 1 + level
 
 
-@compiled
+@allocating
 def _best(queue):  # type: ignore[no-untyped-def]
     for i in range(queue.shape[0]):
         if queue[i] > 0:
@@ -93,7 +93,7 @@ def _best(queue):  # type: ignore[no-untyped-def]
     return -1
 
 
-@compiled
+@allocating
 def _move(queues, state, side, depth, out, row, event, rng, mean_size):  # type: ignore[no-untyped-def]
     """The reference price follows a used-up best queue of `side`: queues shift by a tick."""
     other = 1 - side
@@ -111,7 +111,7 @@ def _move(queues, state, side, depth, out, row, event, rng, mean_size):  # type:
     return _emit(out, row, event, _BOOK, side + 1, price, queues[side, last])
 
 
-@compiled
+@allocating
 def _run(rng, queues, state, limit, p, out, times, count):  # type: ignore[no-untyped-def]
     """Simulate `count` events; rows (event, kind, side, price, size) into `out`. Returns rows written.
 

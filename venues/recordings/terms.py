@@ -37,7 +37,7 @@ class RecordingTerms:
         """The same; raises where the table has no terms."""
         found = self.find(exchange, symbol, ts_ns)
         if found is None:
-            raise DataError(f"{path}: no contract terms for {symbol} on {exchange}; add a row for it")
+            raise no_terms(exchange, symbol, path)
         return found
 
     def of(self, instrument_id: str, ts_ns: int, day: int = 0) -> Contract:
@@ -58,6 +58,14 @@ class RecordingTerms:
                 f"lot {had.lot} {now.lot}, multiplier {had.multiplier} {now.multiplier}); "
                 "split its files there and import the parts apart"
             )
+
+
+def no_terms(exchange: str, symbol: str, path: Path) -> DataError:
+    """Say which row of the contract table a file needs."""
+    return DataError(
+        f"{path}: no contract terms for {symbol} on {exchange}; add a row {{exchange: {exchange}, product: {symbol}, "
+        "…}, as in market/contracts.yaml, to a file named under data.contracts"
+    )
 
 
 def as_date(yyyymmdd: int) -> dt.date:

@@ -17,9 +17,9 @@ from market.events import OrderKey
 from market.nautilus import Decoder, Instrument, owners
 from venues.simulation.fees import FeeSchedule
 from venues.simulation.latency import CommandPath
-from venues.simulation.matcher import Matcher, QueuePosition, rows_of
+from venues.simulation.matcher import Matcher, QueuePosition
 from venues.simulation.queues import QueueModel
-from venues.simulation.recorded_book import RecordedBook, RecordedOrders, would_take
+from venues.simulation.recorded_book import RecordedBook, RecordedOrders, rows_of, would_take
 
 type Decode = Callable[[OrderBookDeltas], tuple[NDArray[np.int64], int, bool]]
 

@@ -57,15 +57,11 @@ class SimulatedGateway(DirectGateway):
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 
     def flush(self) -> None:
-        now = self.now_ns()
-        at = self.exchange.arrival_ns(now)
         batch = self._take_batch()
-        if at <= now:
-            _run(batch)
-            return
         self._alerts += 1
-        self.strategy.clock.set_time_alert_ns(
-            f"arrive-{self._alerts}", at, lambda _: self._guarded(lambda: _run(batch))
+        at = self.exchange.arrival_ns(self.now_ns())
+        self.strategy.clock.set_time_alert_ns(  # of alerts for one moment the first by name: the maker's "check"
+            f"command-{self._alerts}", at, lambda _: self._guarded(lambda: _run(batch))
         )
 
     def _amend(self, key: ClientOrderId, quantity: Quantity) -> None:

@@ -95,14 +95,14 @@ def see_book(path, ts_ns, ts_event):  # type: ignore[no-untyped-def]
 
 @compiled
 def arrival_ns(path, delays, now_ns):  # type: ignore[no-untyped-def]
-    """When commands decided now reach the venue: in order, as over one connection."""
+    """When commands decided now reach the venue: one after the other, as over one connection."""
     takes = path.constant_ns + path.recorded * path.lag_ns
     if len(delays.series_at):
         takes += delays.series_ns[max(np.searchsorted(delays.series_at, now_ns, side="right") - 1, 0)]
     if len(delays.draws):
         takes += delays.draws[path.drawn]
         path.drawn += 1
-    path.last_ns = max(path.last_ns, now_ns + takes)
+    path.last_ns = max(path.last_ns + 1, now_ns + takes)
     return path.last_ns
 
 

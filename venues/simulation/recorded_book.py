@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.array_book import ArrayBook, take
-from market.columns import BEST_ASK, BEST_BID, LAST_ASK, LAST_BID
+from market.columns import BEST_ASK, BEST_BID, BOOK, LAST_ASK, LAST_BID
 from market.compiled import compiled
 from market.events import BID
-from market.order_levels import OrderLevels
+from venues.recordings.column_kernels import follow_orders, new_queues
 
 
 @compiled
@@ -25,6 +26,25 @@ def would_take(shown, side, price):  # type: ignore[no-untyped-def]
     """Whether an order would trade at once: a post-only one is refused then."""
     best = shown[BEST_ASK] if side == BID else shown[BEST_BID]
     return best != 0 and (price >= best if side == BID else price <= best)
+
+
+class Rows(NamedTuple):
+    """Rows of the recording: (rows,) each. `stood` and `joined` are of recordings that name orders, else empty."""
+
+    side: NDArray[np.int8]
+    price: NDArray[np.int64]
+    size: NDArray[np.int64]
+    stood: NDArray[np.int64]
+    joined: NDArray[np.int64]
+
+
+def rows_of(
+    changes: NDArray[np.int64], stood: NDArray[np.int64] | None = None, joined: NDArray[np.int64] | None = None
+) -> Rows:
+    """Rows of changes (rows, 3): side, price, size."""
+    none = np.zeros(0, np.int64)
+    side, price, size = changes[:, 0].astype(np.int8), changes[:, 1].copy(), changes[:, 2].copy()
+    return Rows(side, price, size, stood if stood is not None else none, joined if joined is not None else none)
 
 
 class Shown(Protocol):
@@ -77,10 +97,10 @@ class RecordedOrders(RecordedBook):
 
     def __init__(self) -> None:
         super().__init__(0)
-        self._levels = OrderLevels()
+        self._queues = new_queues()
 
     def take(
-        self, changes: NDArray[np.int64], owners: list[int], clear: bool
+        self, changes: NDArray[np.int64], owners: Sequence[int], clear: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Take a whole update of (side, price, size) with the orders behind it.
 
@@ -90,16 +110,15 @@ class RecordedOrders(RecordedBook):
             `stood` and `joined` of each row, as in `Columns`.
 
         """
-        if clear:
-            self._levels.clear()
-        steps = [
-            self._levels.step(side, price, size, order, self.rows + i)
-            for i, ((side, price, size), order) in enumerate(zip(changes.tolist(), owners, strict=True))
-        ]
-        self.apply(changes, len(changes), clear)
-        standing = np.array(steps, np.int64).reshape(-1, 2).T.copy()
-        return standing[0], standing[1]
+        n = len(changes)
+        stood, joined = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        rows = rows_of(changes, stood, joined)
+        follow_orders(
+            _ONE_BOOK, np.array([clear]), np.array([0, n]), rows.side, rows.price, rows.size,
+            np.array(owners, np.int64), self.rows, self._queues, stood, joined,
+        )  # fmt: skip
+        self.apply(changes, n, clear)
+        return stood, joined
 
-    def orders(self, side: int, price: int) -> dict[int, int]:
-        """Lots by order at a price, first come first."""
-        return self._levels.orders(side, price)
+
+_ONE_BOOK = np.array([BOOK], np.int8)

@@ -13,7 +13,7 @@ from strategies.guard_rules import budget_spend, fill_pauses
 from strategies.order_table import State
 from venues.simulation.fees import charge
 from venues.simulation.latency import arrival_ns, see_book
-from venues.simulation.matcher import (
+from venues.simulation.matching import (
     begin_book,
     claim_place,
     comes_into_view,
@@ -69,11 +69,21 @@ def arrive(lane, exchange, maker, record, shown, rows):  # type: ignore[no-untyp
     elif row < 0:
         record.counts.too_late += 1
     elif command.kind == AMEND and maker.orders[row].filled < command.lots:
-        left = command.lots - maker.orders[row].filled
-        order_table.resized(maker.orders, maker.totals, key, left)
-        resize_place(exchange.match, exchange.places, find_place(exchange.match, exchange.places, key), left)
+        amend(exchange, maker, record, shown, row, command.lots)
     else:
         cancel(lane, exchange, maker, key, now)
+
+
+@compiled
+def amend(exchange, maker, record, shown, row, lots):  # type: ignore[no-untyped-def]
+    """An amendment to `lots` altogether; Nautilus refuses it while the other side of the book stands at its price."""
+    order, left = maker.orders[row], lots - maker.orders[row].filled
+    key, refused = order.key, would_take(shown, order.side, order.price)
+    order_table.resized(maker.orders, maker.totals, key, order.left if refused else left)
+    if refused:
+        record.counts.amend_refused += 1
+    else:
+        resize_place(exchange.match, exchange.places, find_place(exchange.match, exchange.places, key), left)
 
 
 @compiled

@@ -47,10 +47,11 @@ from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import REASON_NAMES
 from strategies.values import ACTION, Market
 from venues.simulation.latency import CommandPath
-from venues.simulation.matcher import CONSUMED, MATCH
+from venues.simulation.matching import CONSUMED, MATCH
 from venues.simulation.queues import PLACE, make_queue
 
 _ROOM = 64  # orders, at first
+_LAGS = 4096  # of book updates, at first: where it is full the loop comes back to have it cleared
 _WINDOW = 1 << 26  # prices whose lots are kept at most
 _STEP = 1 << 18  # events between two words of progress
 _BY_PYTHON = -1  # the kind of a quoter that only Python can ask
@@ -133,7 +134,7 @@ class LaneDay:
             np.zeros(_ROOM, np.int64),
             Ledger(plan.contract.mark_value).state[0],
             data_guard_state(guard.data)[0],
-            np.zeros(_ROOM, STAMP),
+            np.zeros(_LAGS, STAMP),
             model_guard_state(guard.model)[0],
             money_guard_state(guard.money)[0],
             fill_guard[0],
@@ -312,7 +313,7 @@ def _parts(count: int) -> Iterator[slice]:
 
 _NAMED = (
     "book_updates", "trades", "fills", "rejected", "too_late", "paused_side", "range_checks", "out_of_range",
-    "limit_bound",
+    "limit_bound", "amend_refused",
 )  # fmt: skip
 
 

@@ -54,13 +54,13 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
 @compiled
 def _pass_time(lane, exchange, maker, record, events, path, e, until_ns):  # type: ignore[no-untyped-def]
     """What is due before `until_ns`, with events before `e` taken: commands that arrive, and the maker's look at each
-    second. What falls on an event's very time comes after it, as in Nautilus."""
+    second. What falls on an event's very time comes after it, as in Nautilus; of one moment the look comes first."""
     shown = events.shown[max(e - 1, 0)]
     while True:
         arrives = next_arrival(lane, exchange)
         if min(arrives, lane.check_ns) >= until_ns:
             return
-        if lane.check_ns < arrives:
+        if lane.check_ns <= arrives:
             look_by_time(lane, exchange, maker, record, path, lane.check_ns)
             lane.check_ns += lane.checks_every_ns
         else:

@@ -77,6 +77,7 @@ LANE = np.dtype(
 COUNTS = np.dtype(
     [
         *((name, np.int64) for name in ("book_updates", "trades", "fills", "rejected", "too_late", "paused_side")),
+        ("amend_refused", np.int64),
         *(
             (name, np.int64)
             for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots", "unclaimed_lots")
@@ -192,33 +193,50 @@ def _lags_fit(maker):  # type: ignore[no-untyped-def]
 
 
 def make_room(exchange: Exchange, maker: Maker, record: Record, lane: Any) -> tuple[Exchange, Maker, Record]:
-    """The same state in tables twice as long, with commands at the front of their ring."""
-    waiting = np.arange(int(lane["head"]), int(lane["tail"])) % len(exchange.commands)
-    commands = np.zeros(2 * len(exchange.commands), COMMAND)
-    commands[: len(waiting)] = exchange.commands[waiting]
-    lane["head"], lane["tail"] = 0, len(waiting)
-    guard = maker.data_guard
-    lags = with_room(guard["lags"], maker.lags) if guard["measures_lag"] else maker.lags
+    """The same state, in tables that `has_room` finds long enough; draws of latency are its caller's."""
+    rows = int(maker.totals["rows"]) + 2 * MAX_LEVELS
     exchange = exchange._replace(
-        commands=commands,
-        places=_longer(exchange.places),
-        consumed=_longer(exchange.consumed),
-        held=_longer(exchange.held),
+        commands=_longer_ring(exchange.commands, 4 * rows, lane),
+        places=_longer(exchange.places, rows),
+        consumed=_longer(exchange.consumed, int(exchange.match["consumed"]) + rows),
+        held=_longer(exchange.held, int(lane["held"]) + rows),
     )
+    guard, orders = maker.data_guard, _longer(maker.orders, rows)
     maker = maker._replace(
-        orders=_longer(maker.orders),
-        touchable=_longer(maker.touchable),
-        standing=_longer(maker.standing),
-        keys=_longer(maker.keys),
-        actions=_longer(maker.actions),
-        verdict=_longer(maker.verdict),
-        lags=lags,
+        orders=orders,
+        touchable=_longer(maker.touchable, len(orders)),
+        standing=_longer(maker.standing, len(orders)),
+        keys=_longer(maker.keys, len(orders)),
+        actions=_longer(maker.actions, len(orders) + 2 * MAX_LEVELS),
+        verdict=_longer(maker.verdict, len(orders)),
+        lags=with_room(guard["lags"], maker.lags) if guard["measures_lag"] else maker.lags,
     )
-    return exchange, maker, record._replace(fills=_longer(record.fills), actions=_longer(record.actions))
+    fills = _longer(record.fills, int(lane["fills"]) + rows)
+    actions = _longer(record.actions, int(lane["actions"]) + 4 * rows) if lane["logs_actions"] else record.actions
+    return exchange, maker, record._replace(fills=fills, actions=actions)
 
 
-def _longer(table: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([table, np.zeros_like(table)])
+def _longer(table: NDArray[Any], rows: int) -> NDArray[Any]:
+    """A table of `rows` or more: this one, or the same rows in one of at least twice the length."""
+    if rows <= len(table):
+        return table
+    longer = np.zeros(max(2 * len(table), rows), table.dtype)
+    longer[: len(table)] = table
+    return longer
+
+
+def _longer_ring(commands: NDArray[Any], more: int, lane: Any) -> NDArray[Any]:
+    """A ring with room for so many more commands: this one, or a longer one with those under way at its front."""
+    waiting = np.arange(int(lane["head"]), int(lane["tail"])) % len(commands)
+    length = len(commands)
+    while length < len(waiting) + more:
+        length *= 2
+    if length == len(commands):
+        return commands
+    ring = np.zeros(length, COMMAND)
+    ring[: len(waiting)] = commands[waiting]
+    lane["head"], lane["tail"] = 0, len(waiting)
+    return ring
 
 
 def new_record(books: int, *, logs_actions: bool) -> Record:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.columns import TRADE, Columns
-from market.compiled import compiled
+from market.compiled import allocating
 from models.ensemble.market_path import MarketPath
 from strategies.clock import CHECK_NS
 from strategies.guard import DataGuardConfig, ModelGuardConfig, data_guard_state, model_guard_state
@@ -28,7 +28,7 @@ def usable_updates(
     return usable
 
 
-@compiled
+@allocating
 def _find(usable, events, ready, outside, guard, model, lags, opens, stops, every_ns):  # type: ignore[no-untyped-def]
     b, check_ns, state = 0, events.ts[0] + every_ns if len(events.ts) else 0, 0
     for e in range(len(events.kind)):

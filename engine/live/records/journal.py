@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from engine.assembly import make_decider
 from engine.config import Config, QuoterName
 from engine.config.kept import rename_former
+from engine.live.records.line_file import LineFile
 from engine.plan import Plan
 from engine.recordings.catalog import contract_table
 from market.contracts import Contract
@@ -83,29 +83,17 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     refusals: dict[str, int]
 
 
-class Journal:
-    """Appends decisions to a file; a line is written whole or, when the process dies, not at all."""
+class Journal(LineFile):
+    """Appends decisions to a file."""
 
     def __init__(self, path: Path, header: Header) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
-        self._encoder = msgspec.json.Encoder()
-        self._write(self._encoder.encode(header))
+        super().__init__(path, header)
         self.lines = 0
 
     def append(self, ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> None:
         """Write one decision."""
-        self._write(self._encoder.encode(_line(ts_ns, features, inputs, decision)))
+        self.write(_line(ts_ns, features, inputs, decision))
         self.lines += 1
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def _write(self, line: bytes) -> None:
-        line += b"\n"
-        if os.write(self._fd, line) != len(line):
-            raise OSError(f"{self.path}: the disk is full")
 
 
 def _line(ts_ns: int, features: NDArray[np.float32], inputs: Inputs, decision: Decision) -> Line:

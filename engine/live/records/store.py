@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -131,3 +134,34 @@ class Store:
 
     def put_day(self, day: DayState) -> None:
         self.put("day", msgspec.json.encode(day).decode())
+
+
+class StoredFill(NamedTuple):
+    """A fill as the store has it: price in ticks, commission as decimal text."""
+
+    trade_id: str
+    ts_ns: int
+    side: int
+    price: int
+    lots: int
+    is_maker: bool
+    commission: str
+
+
+def read_fills(path: Path) -> tuple[list[StoredFill], int]:
+    """All fills of a store in order of time, and the position before the first one; the store is not touched.
+
+    Raises
+    ------
+    ConfigError
+        It is no store, or damaged.
+
+    """
+    rows = "SELECT trade_id, ts_ns, side, price, lots, is_maker, commission FROM fills ORDER BY ts_ns, trade_id"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            fills = [StoredFill(*row)._replace(is_maker=bool(row[5])) for row in db.execute(rows)]
+            start = db.execute("SELECT value FROM meta WHERE key = 'start_position'").fetchone()
+    except sqlite3.Error as error:
+        raise ConfigError(f"{path}: the store of fills cannot be read: {error}") from error
+    return fills, int(start[0]) if start is not None else 0

@@ -274,8 +274,12 @@ def _wind_up(
             watchdog.wait(10.0)
         except subprocess.TimeoutExpired:
             watchdog.kill()
+    if trader.recording is not None:
+        trader.recording.close()
     journal = trader.journals.journal
     trader.journals.close()
+    if trader.order_log is not None:
+        trader.order_log.close()
     trader.store.close()
     trader.alarms.close()
     return Report(

@@ -85,8 +85,7 @@ def paper_public(
     for note in notes:
         progress.note(note)
     with run_folder(config, "paper", {"venue": venue, "instrument": instrument}) as folder:
-        journal = folder / "journal.jsonl" if config.paper.journal else None
-        episode = trade_public(plan, contract, queue, venue, journal, config.paper.minutes)
+        episode = trade_public(plan, contract, queue, venue, folder)
         notes = [*notes, *_promotions(folder, [])]
         return write_results(folder, Traded(contract.id, plan, [episode], notes))
 

@@ -19,7 +19,9 @@ from engine.backtest.run_recorder import RunRecorder
 from engine.disposal import collected
 from engine.live.deployment import deployment as deployments
 from engine.live.deployment.model_manager import ModelManager
-from engine.live.records.journal import Journal, JournalKeeper, header_of
+from engine.live.records.journal import Header, Journal, JournalKeeper, header_of
+from engine.live.records.order_log import OrderLog
+from engine.live.records.recording import TraderRecording
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
 from engine.live.trading.node import Stopper, data_factory, execution_factory, make_builder
@@ -56,10 +58,18 @@ class Paper:
         Of a replay; None trades live data.
     journal : Path or None
         Journals of decisions and the deployment of models lie there.
+    recording : TraderRecording, optional
+        Of live data.
 
     """
 
-    def __init__(self, plan: TradingPlan, clock: ReplayClock | None, journal: Path | None) -> None:
+    def __init__(
+        self,
+        plan: TradingPlan,
+        clock: ReplayClock | None,
+        journal: Path | None,
+        recording: TraderRecording | None = None,
+    ) -> None:
         config = plan.config
         if config.model.recalibrate.enabled:
             raise ConfigError("model.recalibrate.enabled: recalibration works in backtests only so far; switch it off")
@@ -75,6 +85,14 @@ class Paper:
         self.recorder = RunRecorder()
         self._journals, self._journals_opened = JournalKeeper(), 0
         observers = Observers([self.recorder, self._journals])
+        self._order_log: OrderLog | None = None
+        if journal is not None:
+            log = journal.with_name(journal.name.replace("journal", "orders", 1))
+            self._order_log = OrderLog(log, self._header(self._predictor, plan.run.artifact), self.now)
+            observers.add(self._order_log)
+        self._recording = recording
+        if recording is not None:
+            observers.add(recording)
         self.telemetry: Telemetry | None = None
         if config.monitor.enabled:
             about = about_of(config, plan.contract, self._predictor, "paper", plan.run.quoter, plan.run.artifact)
@@ -93,6 +111,8 @@ class Paper:
             observers.add(self._models)
         if self.telemetry is not None:
             self.telemetry.bind(self.maker, self._models)
+        if recording is not None:
+            recording.bind(self.maker.shown)
         if plan.price_ticks is not None:
             self._journals.change(self._new_journal(self._predictor, plan.run.artifact))
         else:
@@ -120,11 +140,13 @@ class Paper:
         path = self._journal_path
         if path is None:
             return None
-        run = msgspec.structs.replace(self.plan.run, artifact=folder)
-        header = header_of(run, self.plan.contract, predictor, self.plan.break_even_ticks, self.plan.span[0])
         self._journals_opened += 1
         count = self._journals_opened
-        return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, header)
+        return Journal(path.with_stem(f"{path.stem}-{count}") if count > 1 else path, self._header(predictor, folder))
+
+    def _header(self, predictor: Predictor | None, folder: Path | None) -> Header:
+        run = msgspec.structs.replace(self.plan.run, artifact=folder)
+        return header_of(run, self.plan.contract, predictor, self.plan.break_even_ticks, self.plan.span[0])
 
     def _promoted(self, predictor: Predictor, who: deployments.ModelReference, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""
@@ -177,6 +199,8 @@ class Paper:
         return self.maker.commands_sent <= self.client.received and self.client.told <= self.maker.orders.answers
 
     def _on_timer(self) -> None:
+        if self._recording is not None:
+            self._recording.by_timer()
         if self._models is not None and self.plan.price_ticks is not None:
             self._models.by_timer()
         if not self.maker.trading.is_over:
@@ -190,6 +214,8 @@ class Paper:
     def close(self) -> None:
         """Close the journal, send a last frame."""
         self._journals.close()
+        if self._order_log is not None:
+            self._order_log.close()
         if self.telemetry is not None:
             self.telemetry.close("stopped")
         if self._models is not None:
@@ -243,14 +269,25 @@ def replay_day(
 
 
 @collected
-def trade_public(
-    run: Plan, contract: Contract, queue: QueueConfig, venue: str, journal: Path | None, minutes: float
-) -> Episode:
-    """Trade on a venue's public data at the paper venue until stopped."""
-    paper = Paper(plan_public(run, contract, queue, time.time_ns()), None, journal)
-    stopper = Stopper(minutes * 60 if minutes else None)
+def trade_public(run: Plan, contract: Contract, queue: QueueConfig, venue: str, folder: Path) -> Episode:
+    """Trade on a venue's public data at the paper venue until stopped; journal and recording go into the folder."""
+    config = run.config
+    plan = plan_public(run, contract, queue, time.time_ns())
+    journal = folder / "journal.jsonl" if config.paper.journal else None
+    if not config.live.record:
+        return _trade_public(Paper(plan, None, journal), venue)
+    recording = TraderRecording(config.capture, folder, contract, plan.depth, "paper", _say)
+    try:
+        return _trade_public(Paper(plan, None, journal, recording), venue)
+    finally:
+        recording.close()
+
+
+def _trade_public(paper: Paper, venue: str) -> Episode:
+    config, contract = paper.plan.config, paper.plan.contract
+    stopper = Stopper(config.paper.minutes * 60 if config.paper.minutes else None)
     builder = make_builder(live=False)
-    builder = add_public_data(builder, venue, getattr(run.config.adapters, venue), contract.id)
+    builder = add_public_data(builder, venue, getattr(config.adapters, venue), contract.id)
     builder = builder.add_exec_client(contract.exchange, execution_factory(paper.make_client), PaperClientConfig())
     started = time.perf_counter()
     _run(builder.build(), paper, stopper)

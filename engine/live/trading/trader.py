@@ -12,7 +12,9 @@ import msgspec
 from engine.assembly import build_maker
 from engine.live.deployment.deployment import Deployment, ModelReference
 from engine.live.deployment.model_manager import ModelManager
-from engine.live.records.journal import Journal, JournalKeeper, header_of
+from engine.live.records.journal import Header, Journal, JournalKeeper, header_of
+from engine.live.records.order_log import OrderLog
+from engine.live.records.recording import TraderRecording
 from engine.live.records.store import DayState, Store
 from engine.live.safety.alarms import Alarms
 from engine.live.safety.data_alarm import DataAlarm
@@ -80,10 +82,22 @@ class Trader(Observer):
         if self._day is not None and self._day.date != str(self._sessions.trading_day(time.time_ns())):
             self._day = None
         self.journals = JournalKeeper()
-        self.journals.change(self._new_journal(predictor, plan.run.artifact))
+        journal = self._new_journal(predictor, plan.run.artifact)
+        self.journals.change(journal)
         self.telemetry: Telemetry | None = None
         self.models: ModelManager | None = None
+        self.recording: TraderRecording | None = None
         observers = Observers([self, self.journals])
+        self.order_log: OrderLog | None = None
+        if journal is not None:
+            path = state.path / "orders" / journal.path.name
+            self.order_log = OrderLog(path, self._header(predictor, plan.run.artifact), time.time_ns)
+            observers.add(self.order_log)
+        if config.live.record:
+            self.recording = TraderRecording(
+                config.capture, state.path, contract, plan.depth, "live", self.alarms.raise_
+            )
+            observers.add(self.recording)
         if config.monitor.enabled:
             about = about_of(config, contract, predictor, "live", plan.run.quoter, plan.run.artifact, state.path)
             self.telemetry = Telemetry(config, about, contract, predictor)
@@ -103,6 +117,8 @@ class Trader(Observer):
             observers.add(self.models)
         if self.telemetry is not None:
             self.telemetry.bind(self.maker, self.models)
+        if self.recording is not None:
+            self.recording.bind(self.maker.shown)
         if self._day is not None:
             self.maker.money.peak = self._day.peak
         else:
@@ -141,6 +157,8 @@ class Trader(Observer):
             self._check_artifact()
         if self.models is not None:
             self.models.by_timer()
+        if self.recording is not None:
+            self.recording.by_timer()
         self.beat()
         if self.telemetry is not None:
             self.telemetry.publish(self.phase)
@@ -192,9 +210,12 @@ class Trader(Observer):
         """A journal of decisions made with an artifact."""
         if not self.config.live.journal:
             return None
+        path = self.state.path / "journal" / f"{_stamp_now()}-{os.getpid()}.jsonl"
+        return Journal(path, self._header(predictor, folder))
+
+    def _header(self, predictor: Predictor | None, folder: Path | None) -> Header:
         run = msgspec.structs.replace(self._plan.run, artifact=folder)
-        header = header_of(run, self.contract, predictor, self._plan.break_even_ticks, time.time_ns())
-        return Journal(self.state.path / "journal" / f"{_stamp_now()}-{os.getpid()}.jsonl", header)
+        return header_of(run, self.contract, predictor, self._plan.break_even_ticks, time.time_ns())
 
     def _promoted(self, predictor: Predictor, who: ModelReference, journal: Journal | None) -> None:
         """Another artifact trades from the next update on."""

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import hashlib
 import io
 import lzma
 import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 import msgspec
 import zstandard
 
-from market.errors import DataError
+from market.errors import DataError, EmptyFileError
 from market.events import Event
+from venues.recordings.loaders import archives
 from venues.recordings.loaders.findings import Findings
-from venues.recordings.loaders.units import epoch_ns, whole_number
+from venues.recordings.loaders.units import epoch_ns, stamp_ns, whole_number
 from venues.recordings.terms import RecordingTerms
 
 NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "nat", "-"})
@@ -35,22 +37,27 @@ class Traits(msgspec.Struct, frozen=True):
         Trades are those of the interval since the last book, told at its end.
     books_first : bool
         A best price may be seen to shrink before the trade that shrank it.
+    asks : str
+        What a user says of files that cannot tell: the `instrument` they are of, or which `symbols` to read of many.
 
     """
 
     snapshots: bool = False
     books_first: bool = False
+    asks: Literal["", "instrument", "symbols"] = ""
 
 
 class Recording(msgspec.Struct, frozen=True):
     """Files that together are one recording, in the order in which they are read.
 
-    With `trades_alone` it tells of no book: its trades stand without one.
+    With `trades_alone` it tells of no book: its trades stand without one. `chosen` is what a user said of its
+    instruments (`Traits.asks`): with another choice the same files are another recording.
     """
 
     format: str
     files: tuple[Path, ...]
     trades_alone: bool = False
+    chosen: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,18 +86,16 @@ class Loader(Protocol):
 
 @contextlib.contextmanager
 def open_binary(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain, gzip, xz or zstd file for reading bytes; told apart by content."""
+    """Open a plain, gzip, xz or zstd file for reading bytes, told apart by content; or a member of an archive."""
+    with _readable(path), _opened(path) as raw, _decompressed(raw) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in a sentence why a file cannot be read."""
     try:
-        with path.open("rb") as raw:
-            magic = raw.peek(6)[:6]
-            if magic[:2] == b"\x1f\x8b":
-                yield gzip.open(raw, "rb")  # type: ignore[misc]
-            elif magic == b"\xfd7zXZ\x00":
-                yield lzma.open(raw, "rb")
-            elif magic[:4] == b"\x28\xb5\x2f\xfd":
-                yield zstandard.ZstdDecompressor().stream_reader(raw)
-            else:
-                yield raw
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
@@ -101,9 +106,96 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end)."""
-    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig") as text:  # type: ignore[type-var]
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """A file's bytes as they stand on disk, or a member's as they stand in its archive."""
+    archive = None if path.is_file() else archives.archive_of(path)
+    with contextlib.ExitStack() as stack:
+        if archive is None:
+            yield stack.enter_context(path.open("rb"))
+            return
+        raw = stack.enter_context(archive.open("rb"))
+        if archives.is_zip(raw.peek(4)):
+            member = stack.enter_context(archives.open_zip_member(archive, path))
+        else:
+            stream = stack.enter_context(_decompressed(raw))
+            member = stack.enter_context(archives.open_tar_member(archive, stream, path))
+        yield io.BufferedReader(member, 1 << 16)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _decompressed(raw: io.BufferedReader) -> Iterator[IO[bytes]]:
+    magic = raw.peek(6)[:6]
+    if magic[:2] == b"\x1f\x8b":
+        yield gzip.open(raw, "rb")  # type: ignore[misc]
+    elif magic == b"\xfd7zXZ\x00":
+        yield lzma.open(raw, "rb")
+    elif magic[:4] == b"\x28\xb5\x2f\xfd":
+        yield zstandard.ZstdDecompressor().stream_reader(raw)
+    else:
+        yield raw
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that a path stands for: the members of a zip or tar file, or itself.
+
+    Raises
+    ------
+    DataError
+        The archive is damaged, encrypted, or holds what cannot be read as it streams.
+    EmptyFileError
+        It holds nothing.
+
+    """
+    with open_binary(path) as stream:
+        start = stream.read(archives.TAR_HEADER)
+    if archives.is_zip(start):
+        members = archives.zip_members(path)
+    elif archives.is_tar(start):
+        with open_binary(path) as stream:
+            members = archives.tar_members(path, stream)
+    else:
+        return [path]
+    for member in members if members != [path] else ():
+        with open_binary(member) as stream:
+            start = stream.read(archives.TAR_HEADER)
+        if what := archives.not_streamed(start):
+            raise DataError(f"{member}: {what} inside an archive; unpack the outer one and give what it holds")
+    return members
+
+
+def members(paths: Sequence[Path], empty: list[Path] | None = None) -> Iterator[Path]:
+    """Files as they are given, archives as the files they hold; what holds nothing goes into `empty`, where one is
+    given."""
+    for path in dict.fromkeys(paths):
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        try:
+            yield from parts(path)
+        except EmptyFileError:
+            if empty is None:
+                raise
+            empty.append(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file, or a member of an archive, is there."""
+    archive = None if path.exists() else archives.archive_of(path)
+    return path.exists() or (archive is not None and path in parts(archive))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file as it stands on disk, of an archive's member as it stands unpacked."""
+    with _readable(path), _opened(path) as raw:
+        found = hashlib.sha256()
+        while block := raw.read(1 << 20):
+            found.update(block)
+        return found.hexdigest()
+
+
+def lines(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end); `errors` as `open` takes it, for what is not UTF-8."""
+    with open_binary(path) as raw, io.TextIOWrapper(io.BufferedReader(raw, 1 << 20), "utf-8-sig", errors) as text:  # type: ignore[type-var]
         try:
             for number, line in enumerate(text, 1):
                 yield number, line.rstrip("\r\n")
@@ -112,17 +204,29 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class Rows:
-    """Rows of a CSV file as fields by name, with errors that name file, line and column."""
+    """Rows of a CSV file as fields by name, with errors that name file, line and column.
 
-    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
-        self.path = path
+    Parameters
+    ----------
+    path : Path
+    columns : Sequence[str], optional
+        Names of the columns, instead of those in the first line.
+    headed : bool
+        The first line is a header even where `columns` are given: it may be written in another encoding.
+
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None, *, headed: bool = False) -> None:
+        self.path, self._headed = path, headed
         self.line = 0
         self._given = columns
         self.columns: dict[str, int] = {}
         self._row: list[str] = []
 
     def __iter__(self) -> Iterator[Rows]:
-        source = lines(self.path)
+        source = lines(self.path, "replace" if self._headed else "strict")
+        if self._headed:
+            next(source, None)
         if self._given is None:
             header = next(source, None)
             if header is None:
@@ -195,6 +299,13 @@ class Rows:
         except ValueError:
             raise self.error(name, "a time since 1970 in s, ms, µs or ns") from None
 
+    def stamp(self, name: str) -> int:
+        """The same of a field that may have decimals."""
+        try:
+            return stamp_ns(self._row[self._index(name)])
+        except ValueError:
+            raise self.error(name, "a time since 1970 in s, ms, µs or ns") from None
+
     @property
     def where(self) -> str:
         return f"{self.path}, line {self.line}"
@@ -214,7 +325,8 @@ def is_header_alone(path: Path) -> bool:
     """Tell whether a text file holds a header and no row: an empty day is normal."""
     with open_binary(path) as raw:
         first, _, rest = raw.read(1 << 16).lstrip().partition(b"\n")
-    return not rest.strip() and first[:1].isalpha() and b"," in first and not first.startswith(b"DBN")
+    is_text = b"\0" not in first and not first.startswith(b"DBN")
+    return not rest.strip() and first[:1].isalpha() and b"," in first and is_text
 
 
 def head(path: Path, size: int = 4096) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from market.contracts import Contract
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
@@ -23,6 +23,12 @@ _KEPT_DIFFS = 2_000
 _MAX_AGGREGATE = 100_000
 
 
+type Shown = Literal["book", "quotes", "trades"]
+"""What a capture tells of: diffs of the book, the best quotes or levels, or trades alone."""
+PARTIAL = {"depth5": 5, "depth10": 10, "depth20": 20}
+"""Streams that show the best levels anew with each message."""
+
+
 class _Diff(NamedTuple):
     first: int
     previous: int
@@ -31,9 +37,10 @@ class _Diff(NamedTuple):
 
 
 class BinanceStream:
-    """Turns one symbol's messages into events."""
+    """Turns one symbol's messages into events; `shown` says whether they tell of a book, or of less."""
 
-    def __init__(self, contract: Contract, counts: Counter[str]) -> None:
+    def __init__(self, contract: Contract, counts: Counter[str], shown: Shown = "book") -> None:
+        self._shown = shown
         self.id = contract.id
         self._grid = Grid(contract, counts)
         self._counts = counts
@@ -49,7 +56,7 @@ class BinanceStream:
 
     @property
     def has_book(self) -> bool:
-        return self._last_id is not None
+        return self._last_id is not None or self._shown == "trades"
 
     def events(self, ts: int, kind: str, data: Any) -> Sequence[Event]:
         """What a message comes to."""
@@ -61,6 +68,8 @@ class BinanceStream:
             return self._trade(ts, data)
         if kind == "snapshot":
             return self._snapshot(ts, data)
+        if kind in PARTIAL and self._shown == "quotes":
+            return self._partial(ts, data, PARTIAL[kind])
         self._counts[f"stream_{kind}"] += 1
         return ()
 
@@ -70,7 +79,7 @@ class BinanceStream:
             self._counts["diff_before_snapshot"] += len(self._waiting)
 
     def _snapshot(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        levels, snapshot_id = self._levels(data["bids"], data["asks"]), int(data["lastUpdateId"])
+        levels, snapshot_id = self._grid.levels(data["bids"], data["asks"]), int(data["lastUpdateId"])
         stamp = int(data.get("T") or data.get("E") or 0)
         event_ts = epoch_ns(stamp) if stamp else ts
         if self._last_id is not None and snapshot_id < self._last_id:
@@ -117,7 +126,7 @@ class BinanceStream:
             self._counts["sequence_gap"] += 1  # kept: a diff holds sizes, not changes; but it is counted
             self._sound = False
         self._last_id, self._chained = last, True
-        levels = self._levels(data["b"], data["a"])
+        levels = self._grid.levels(data["b"], data["a"])
         self._kept.append(_Diff(first, previous, last, levels))
         self._book.take(levels)
         if self._quote is not None and int(self._quote["u"]) > last:
@@ -132,18 +141,43 @@ class BinanceStream:
         return previous == self._last_id
 
     def _best_quote(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        if self._last_id is None:
+        if self._last_id is None and self._shown == "book":
             self._counts["quote_before_snapshot"] += 1
             return ()
-        if int(data["u"]) <= self._last_id:
+        if self._last_id is not None and int(data["u"]) <= self._last_id:
             self._counts["quote_older_than_book"] += 1
             return ()
+        if self._shown == "quotes":
+            return self._quote_alone(ts, data)
         self._quote = data
         levels = self._touch(data)
         if not levels:
             return ()
         event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
         return (BookUpdate(self.id, event_ts, ts, levels),)
+
+    def _quote_alone(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
+        """A best quote where nothing else shows the book."""
+        levels = self._grid.snapshot([(BID, data["b"], data["B"]), (ASK, data["a"], data["A"])])
+        self._last_id = int(data["u"])
+        if levels is None:
+            return ()
+        event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
+        return (BookUpdate(self.id, event_ts, ts, levels, snapshot=True, depth=1),)
+
+    def _partial(self, ts: int, data: dict[str, Any], depth: int) -> Sequence[Event]:
+        """The best levels where nothing else shows the book; spot and futures name their fields apart."""
+        bids, asks, update_id = ("bids", "asks", "lastUpdateId") if "bids" in data else ("b", "a", "u")
+        last_id = int(data[update_id])
+        if self._last_id is not None and last_id < self._last_id:
+            self._counts["quote_older_than_book"] += 1
+            return ()
+        self._last_id = last_id
+        levels = self._grid.shown(data[bids], data[asks])
+        if levels is None:
+            return ()
+        event_ts = epoch_ns(int(data["T"])) if "T" in data else ts
+        return (BookUpdate(self.id, event_ts, ts, levels, snapshot=True, depth=depth),)
 
     def _touch(self, quote: dict[str, Any]) -> list[Level]:
         """Level changes that make the quote the touch; prices better than it are gone."""
@@ -162,7 +196,7 @@ class BinanceStream:
         return changes
 
     def _trade(self, ts: int, data: dict[str, Any]) -> Sequence[Event]:
-        if self._last_id is None:
+        if self._last_id is None and self._shown == "book":
             self._counts["trade_before_snapshot"] += 1
             return ()
         if data.get("X", "MARKET") != "MARKET":
@@ -192,6 +226,3 @@ class BinanceStream:
             raise ValueError(f"an aggregate of the trades {first} to {last}")
         seen = [self._trades.again(trade) for trade in range(first, last + 1)]
         return any(seen)
-
-    def _levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
-        return self._grid.levels(BID, bids) + self._grid.levels(ASK, asks)

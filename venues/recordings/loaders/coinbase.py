@@ -14,7 +14,7 @@ from pathlib import Path
 from market.errors import DataError
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Level, Trade
 from market.sessions import NS_PER_S
-from venues.recordings.loaders.base import Recording, Rows, Traits
+from venues.recordings.loaders.base import Recording, Rows, Traits, is_there
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import Seen, in_time
 from venues.recordings.loaders.units import Grid
@@ -50,7 +50,7 @@ class CoinbaseLoader:
         for folder, prefix, suffix in groups:
             files = tuple(folder / f"{prefix}{part}{suffix}" for part in _PARTS)
             for file in files:
-                if not file.exists():
+                if not is_there(file):
                     raise DataError(
                         f"{file}: missing; a Coinbase recording is snapshot_bids, snapshot_asks, l2update and match"
                     )

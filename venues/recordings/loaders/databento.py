@@ -20,7 +20,7 @@ from venues.recordings.loaders.databento_levels import LevelStream
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
 from venues.recordings.loaders.units import Grid
-from venues.recordings.terms import RecordingTerms
+from venues.recordings.terms import RecordingTerms, no_terms
 
 _SNAPSHOT_FLAG = 32
 _SIDES = {"B": BID, "A": ASK}
@@ -75,7 +75,7 @@ def _events(recording: Recording, terms: RecordingTerms, findings: Findings) -> 
             yield from stream.events(record)
         if not any(by_id.values()) and by_id:
             venue, symbol = next(iter(names.values()), ("", "its instruments"))
-            raise DataError(f"{path}: no contract terms for {symbol} on {venue}; add a row for it")
+            raise no_terms(venue, symbol, path)
     for stream in streams.values():
         yield from stream.finish()
 

@@ -10,24 +10,23 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from market.errors import DataError
 from market.events import ASK, BID, BUY, SELL, BookUpdate, Event, Trade
 from market.sessions import NS_PER_S, wall_ns
-from venues.recordings.loaders.base import Recording, Traits, lines
+from venues.recordings.loaders.base import Recording, Traits, is_there, lines
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.order import in_time
-from venues.recordings.loaders.units import Grid
+from venues.recordings.loaders.units import Grid, since_midnight
 from venues.recordings.terms import RecordingTerms
 
 _NAME = re.compile(r"([A-Z][A-Z.]*)_(\d{4}-\d{2}-\d{2})_(?:.*_)?(message|orderbook)_(\d+)")
 _MESSAGE = re.compile(r"\d+(\.\d+)?,[1-7],\d+,\d+,-?\d+,-?1\s*$", re.MULTILINE)
 _PRICE_UNIT = 10_000
 _EXECUTIONS = ("4", "5")
-_NOON_S, _HOUR_S, _DAY_S = 43_200, 3_600, 86_400
+_NOON_S = 43_200
 _NEW_YORK = ZoneInfo("America/New_York")
 
 
@@ -48,7 +47,7 @@ class LobsterLoader:
             message = path.with_name(path.name.replace("_orderbook_", "_message_"))
             book = path.with_name(path.name.replace("_message_", "_orderbook_"))
             for file in (message, book):
-                if not file.exists():
+                if not is_there(file):
                     raise DataError(f"{file}: missing; a LOBSTER recording is a message and an orderbook file")
             pairs[message] = Recording(self.name, (message, book))
         return list(pairs.values())
@@ -99,14 +98,7 @@ def _events(recording: Recording, terms: RecordingTerms, findings: Findings) -> 
 def _ns(text: str, date: dt.date) -> int:
     whole, _, fraction = text.partition(".")
     seconds = int(whole)
-    if not 0 <= seconds < _DAY_S:
-        raise ValueError(f"{text} is no time of a day")
-    return _midnight_and(date, seconds // _HOUR_S) + seconds % _HOUR_S * NS_PER_S + int(fraction[:9].ljust(9, "0"))
-
-
-@cache
-def _midnight_and(date: dt.date, hours: int) -> int:
-    return wall_ns(date, hours * _HOUR_S, _NEW_YORK)
+    return since_midnight(date, seconds * NS_PER_S + int(fraction[:9].ljust(9, "0")), _NEW_YORK)
 
 
 def _shown(fields: list[str]) -> Iterator[tuple[int, float, float]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from market.errors import DataError
 from market.events import Event
-from venues.recordings.loaders.base import Recording, Traits, head, is_header_alone
+from venues.recordings.loaders.base import Recording, Traits, head, is_header_alone, members
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.mapping import Mapping, Print, read_mapping
 from venues.recordings.loaders.order import in_time
@@ -58,9 +58,7 @@ def mapped_recording(map_path: Path, paths: Sequence[Path], empty: list[Path]) -
     """
     mapping = read_mapping(map_path)
     files: list[Path] = []
-    for path in dict.fromkeys(paths):
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
+    for path in members(paths, empty):
         if not mapping.of(path):
             raise DataError(f"{path}: no `files` of the mapping {map_path} fits its name; add a row for it")
         nothing = not head(path, 64).strip() or (not mapping.csv.columns and is_header_alone(path))

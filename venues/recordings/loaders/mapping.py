@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from market.errors import ConfigError
+from venues.recordings.loaders.archives import archive_of
 
 type Word = str | int | float | bool
 type Words = Word | list[Word]
@@ -144,8 +145,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     csv: Csv = Csv()
 
     def of(self, path: Path) -> tuple[int, ...]:
-        """Which kinds of row a file may hold."""
-        return tuple(i for i, row in enumerate(self.rows) if fnmatch(path.name, row.files))
+        """Which kinds of row a file may hold, by its name or that of the archive it is in."""
+        archive = None if path.is_file() else archive_of(path)
+        names = [path.name] if archive is None else [path.name, archive.name]
+        return tuple(i for i, row in enumerate(self.rows) if any(fnmatch(name, row.files) for name in names))
 
 
 def read_mapping(path: Path) -> Mapping:

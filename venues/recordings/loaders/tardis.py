@@ -1,4 +1,4 @@
-"""Tardis CSV: `incremental_book_L2`, `book_snapshot_N` and `trades` (times in microseconds).
+"""Tardis CSV: `incremental_book_L2`, `book_snapshot_N`, `book_ticker`, `quotes` and `trades` (times in microseconds).
 
 Book and `trades` files of the same symbol, given together, are one recording; a file may hold many
 symbols (`…_PERPETUALS.csv`), each row says whose it is.
@@ -17,30 +17,29 @@ from venues.recordings.loaders.base import Recording, Rows, Traits, head
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.messages import MessageBook, next_message
 from venues.recordings.loaders.order import Seen, in_time
+from venues.recordings.loaders.tardis_names import venue_and_symbol
 from venues.recordings.loaders.units import Grid
 from venues.recordings.terms import RecordingTerms
 
-_EXCHANGES = {
-    "binance-futures": ("BINANCE", "-PERP"),
-    "binance-delivery": ("BINANCE", ""),
-    "binance": ("BINANCE", ""),
-    "coinbase": ("COINBASE", ""),
-    "bitstamp": ("BITSTAMP", ""),
-}
+_QUOTES = "ask_amount,ask_price,bid_price,bid_amount"
+_BOOKS = ("incremental", "snapshot", "book_ticker", "quotes")
+"""By how much they tell; `book_ticker` is the exchange's feed of best quotes, `quotes` are read off its book."""
 _SNAPSHOT = re.compile(r"(asks|bids)\[(\d+)\]\.price")
-_NAME = re.compile(r"_(?:incremental_book_L2|book_snapshot_\d+|trades)_\d{4}-\d{2}-\d{2}_([^.]+)\.csv")
+_NAME = re.compile(
+    r"_(?:incremental_book_L2|book_snapshot_\d+|book_ticker|quotes|trades)_\d{4}-\d{2}-\d{2}_([^.]+)\.csv"
+)
 _SIDES = {"bid": BID, "ask": ASK}
 _AGGRESSORS = {"buy": BUY, "sell": SELL}
 
 
 class TardisLoader:
-    """Any mix of the three data types; incremental books win over snapshots of the same symbol."""
+    """Any mix of the data types; of a symbol's books the one that tells most is read."""
 
     name = "tardis"
     traits = Traits()
 
     def recognises(self, path: Path, head: str) -> bool:
-        return _kind(head.split("\n", 1)[0]) is not None
+        return _kind(path, head.split("\n", 1)[0]) is not None
 
     def group(self, paths: Sequence[Path]) -> list[Recording]:
         groups: dict[tuple[str, str], dict[str, list[Path]]] = {}
@@ -49,10 +48,10 @@ class TardisLoader:
             exchange, _, others = rest.partition("\n")[0].partition(",")
             named = _NAME.search(path.name)
             key = (exchange, named.group(1) if named else others.partition(",")[0])
-            groups.setdefault(key, {}).setdefault(_kind(header) or "", []).append(path)
+            groups.setdefault(key, {}).setdefault(_kind(path, header) or "", []).append(path)
         recordings = []
         for kinds in groups.values():
-            books = kinds.get("incremental") or kinds.get("snapshot")
+            books = next((kinds[kind] for kind in _BOOKS if kind in kinds), None)
             trades = kinds.get("trades", [])
             if not books:
                 raise DataError(f"{trades[0]}: trades without a book; give the book file of this symbol too")
@@ -62,22 +61,25 @@ class TardisLoader:
     def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
         kinds: dict[str, list[Path]] = {}
         for path in recording.files:
-            kinds.setdefault(_kind(head(path).partition("\n")[0]) or "", []).append(path)
+            kinds.setdefault(_kind(path, head(path).partition("\n")[0]) or "", []).append(path)
         streams: list[Iterator[Event]] = []
-        for kind, read in (("trades", _trades), ("incremental", _incremental), ("snapshot", _snapshots)):
+        for kind in ("trades", *_BOOKS):
             if kind in kinds:
+                read = _READERS.get(kind, _best_quotes)
                 rows = _Reader(kinds[kind], terms, findings)
                 streams.append(in_time(read(rows), findings, recording.name))
         return heapq.merge(*streams, key=lambda event: event.ts_recv)  # a trade before the book at one time
 
 
-def _kind(header: str) -> str | None:
+def _kind(path: Path, header: str) -> str | None:
     if not header.startswith("exchange,symbol,timestamp,local_timestamp"):
         return None
     if "is_snapshot" in header:
         return "incremental"
     if "asks[0].price" in header:
         return "snapshot"
+    if header.strip().endswith(_QUOTES):
+        return "book_ticker" if "book_ticker" in path.name else "quotes"
     return "trades" if header.strip().endswith("id,side,price,amount") else None
 
 
@@ -113,9 +115,7 @@ class _Reader:
                 yield row, symbol, row.time("timestamp"), ts
 
     def _add(self, key: tuple[str, str], ts: int, path: Path) -> _Symbol:
-        exchange, suffix = _EXCHANGES.get(key[0], (key[0].upper(), ""))
-        name = key[1].upper() if exchange == "BINANCE" else key[1]
-        contract = self._terms.need(exchange, name if "_" in name else name + suffix, ts, path)
+        contract = self._terms.need(*venue_and_symbol(*key), ts, path)
         return _Symbol(Grid(contract, self._findings.of(contract.id)))
 
 
@@ -132,6 +132,15 @@ def _snapshots(rows: _Reader) -> Iterator[Event]:
         levels = symbol.grid.snapshot(shown)
         if levels is not None:
             yield BookUpdate(symbol.id, ts_event, ts, levels, snapshot=True, depth=len(names) // 2)
+
+
+def _best_quotes(rows: _Reader) -> Iterator[Event]:
+    names = (BID, "bid_price", "bid_amount"), (ASK, "ask_price", "ask_amount")
+    for row, symbol, ts_event, ts in rows:
+        shown = [found for name in names if (found := _shown(row, *name)) and found[2]]
+        levels = symbol.grid.snapshot(shown)
+        if levels is not None:
+            yield BookUpdate(symbol.id, ts_event, ts, levels, snapshot=True, depth=1)
 
 
 def _shown(row: Rows, side: int, price: str, amount: str) -> tuple[int, float, float] | None:
@@ -181,3 +190,6 @@ def _trades(rows: _Reader) -> Iterator[Event]:
             symbol.counts["empty_trade"] += level is not None
             continue
         yield Trade(symbol.id, ts_event, ts, level[1], level[2], _AGGRESSORS.get(row.text("side"), NO_AGGRESSOR))
+
+
+_READERS = {"trades": _trades, "incremental": _incremental, "snapshot": _snapshots}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from market.contracts import Contract
 from market.errors import DataError
-from market.events import Level
+from market.events import ASK, BID, Level
+from market.sessions import wall_ns
 
 _CACHE = 100_000
 _MAX_PRICE = 1.7e13
@@ -19,6 +23,7 @@ _MAX_COUNT = 1 << 62
 _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: what a stamp in seconds lies between; those of other units then cannot be mistaken."""
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_HOUR_NS = 3_600 * _NS["s"]
 _SPANS = [(_FIRST_S * _NS["s"] // ns, _LAST_S * _NS["s"] // ns, ns) for ns in _NS.values()]
 
 
@@ -60,17 +65,18 @@ class Grid:
             raise self._not_positive(price)
         return side, ticks, lots
 
-    def levels(self, side: int, rows: Sequence[Sequence[str]]) -> list[Level]:
-        """Levels of one side of a message, of rows (price, size), as `level` reads them."""
+    def levels(self, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> list[Level]:
+        """Levels of the rows (price, size, …) of both sides of a message, as `level` reads them."""
         found: list[Level] = []
-        prices, lot = self._prices, self._lot
-        for row in rows:
-            ticks, exact = prices.get(row[0]), float(row[1]) / lot
-            lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
-            if ticks is not None and ticks > 0 and abs(exact - lots) < 1e-3 and (lots or not exact):
-                found.append((side, ticks, lots))
-            elif (level := self.level(side, row[0], row[1])) is not None:
-                found.append(level)
+        prices, lot, level = self._prices, self._lot, self.level
+        for side, rows in ((BID, bids), (ASK, asks)):
+            for row in rows:
+                ticks, exact = prices.get(row[0]), float(row[1]) / lot
+                lots = round(exact) if 0.0 <= exact < _MAX_COUNT else -1
+                if ticks is not None and ticks > 0 and abs(exact - lots) < 1e-3 and (lots or not exact):
+                    found.append((side, ticks, lots))
+                elif (other := level(side, row[0], row[1])) is not None:
+                    found.append(other)
         return found
 
     def snapshot(self, rows: Iterable[tuple[int, str | float, str | float]]) -> list[Level] | None:
@@ -82,6 +88,10 @@ class Grid:
             return levels
         self.counts["off_tick"] = before + 1
         return None
+
+    def shown(self, bids: Iterable[Sequence[str]], asks: Iterable[Sequence[str]]) -> list[Level] | None:
+        """Levels of a message that shows a whole book, rows (price, size, …) of both sides; None as `snapshot`."""
+        return self.snapshot((side, row[0], row[1]) for side, rows in ((BID, bids), (ASK, asks)) for row in rows)
 
     def ticks(self, price: str | float) -> int | None:
         """A price in ticks; None, counted, when it is off the tick."""
@@ -141,6 +151,28 @@ def epoch_ns(stamp: int) -> int:
     raise ValueError(f"{stamp} is no time since 1970 in s, ms, µs or ns")
 
 
+def stamp_ns(text: str) -> int:
+    """Nanoseconds of a time stamp since 1970, written with decimals or without, its unit told by its size.
+
+    Raises
+    ------
+    ValueError
+        It is no number, or lies between 1990 and 2100 in no unit.
+
+    """
+    if text.isdecimal():
+        return epoch_ns(int(text))
+    try:
+        exact = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number") from None
+    if exact.is_finite() and exact.adjusted() < 20:
+        for first, last, ns in _SPANS:
+            if first <= exact < last:
+                return round(exact * ns)
+    raise ValueError(f"{text} is no time since 1970 in s, ms, µs or ns")
+
+
 def in_unit(stamp: int | Decimal, unit: Literal["s", "ms", "us", "ns"]) -> int:
     """Nanoseconds of a time stamp since 1970 in a known unit, with decimals or without.
 
@@ -154,6 +186,19 @@ def in_unit(stamp: int | Decimal, unit: Literal["s", "ms", "us", "ns"]) -> int:
     if not _FIRST_S * _NS["s"] <= ns < _LAST_S * _NS["s"]:
         raise ValueError(f"{stamp} {unit} since 1970 is not between 1990 and 2100")
     return ns
+
+
+def since_midnight(date: dt.date, ns: int, zone: ZoneInfo) -> int:
+    """Nanoseconds since 1970 when a local clock shows `ns` after midnight; raises `ValueError` past the day's end."""
+    hours, rest = divmod(ns, _HOUR_NS)
+    if not 0 <= hours < 24:
+        raise ValueError(f"{ns / _NS['s']:g} s after midnight is no time of a day")
+    return _at_hour(date, hours, zone) + rest
+
+
+@cache
+def _at_hour(date: dt.date, hours: int, zone: ZoneInfo) -> int:
+    return wall_ns(date, hours * 3_600, zone)
 
 
 def whole_number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Who stands at each level of a recording that names orders (L3), and since when."""
+"""Who stands at each level of a recording that names orders, in plain Python: what the compiled rule is held against."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""`cmm capture`: one's own recorder of public market data."""
