@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
 SETUP := pyproject.toml constraints.txt scripts/make_venv.sh
 
 demo: $(STAMP)
@@ -18,6 +19,10 @@ $(DEV_STAMP): $(SETUP)
 	bash scripts/browser.sh
 	touch $(STAMP) $@
 
+$(BENCH_STAMP): $(DEV_STAMP)
+	bash scripts/make_venv.sh $(VENV) ".[train,dev,bench]"
+	touch $@
+
 test: check
 
 check: $(DEV_STAMP)
@@ -31,7 +36,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV_STAMP)
+bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks
 
 artifact: $(DEV_STAMP)

@@ -1,86 +1,185 @@
-"""Backtest rate: CMM and a baseline beside a strategy that only reads the touch; queue models beside
-Nautilus' own queue, alternating in one run."""
+"""Backtest rate: every lane, and a peer, on the same recordings with the same quoters and ladder, alternating in one run.
+
+`python -m benchmarks rate [--json]`. A lane's figure is its best round by processor time: on a busy machine a round
+only ever takes longer than it has to.
+"""
 
 from __future__ import annotations
 
-import time
-from decimal import Decimal
-from statistics import median
-from typing import Any
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
-from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import BookType, InstrumentId, StrategyId
-from nautilus_trader.trading import Strategy, StrategyConfig
 
-from benchmarks.market import simulated_day
-from engine.backtest.episode import Episode
-from engine.backtest.nautilus_lane import run_day, stream_day
-from engine.config import SHIPPED, Config
-from engine.plan import Plan
-from venues.simulation.queues import QueueConfig
+from benchmarks.card import Card, card, load, pin
+from benchmarks.legs import QUOTERS, Leg, Took, legs
+from benchmarks.markets import Timeable, markets
 
 _ROUNDS = 5
-_QUEUES = ("nautilus", "pessimistic", "calibrated")
+NO_PEER = (
+    "hftbacktest is skipped: it is not installed (make bench installs it; or pip install --no-deps -c constraints.txt "
+    "hftbacktest, whose own requirements hold numpy below 2.3)"
+)
 
 
-class TouchReader(Strategy):
-    """Reads the best prices at each book update and does nothing."""
+class Rate(msgspec.Struct, frozen=True):
+    """One lane on one recording with one quoter.
 
-    def __init__(self, instrument: str) -> None:
-        super().__init__(StrategyConfig(strategy_id=StrategyId("TOB-001")))
-        self.failure = None
-        self.updates = 0
-        self._id = InstrumentId.from_str(instrument)
+    Parameters
+    ----------
+    recording, quoter, lane : str
+    updates_per_s : int
+        Book updates a second of processor time.
+    updates_per_wall_s : int
+        A second on the wall.
+    traded : str
+        What of the recording.
+    updates, actions, fills : int
+    cpu_s, wall_s : float
+        Of the best round by processor time.
+    models : str
+        What the lane models, and what was timed.
 
-    def __new__(cls, *args: Any) -> TouchReader:
-        made: TouchReader = super().__new__(cls, StrategyConfig(strategy_id=StrategyId("TOB-001")))  # type: ignore[call-arg]
-        return made
+    """
 
-    def on_start(self) -> None:
-        self.subscribe_book_deltas(self._id, BookType.L2_MBP, managed=True)
+    recording: str
+    quoter: str
+    lane: str
+    updates_per_s: int
+    updates_per_wall_s: int
+    traded: str
+    updates: int
+    actions: int
+    fills: int
+    cpu_s: float
+    wall_s: float
+    models: str
 
-    def on_book_deltas(self, deltas: object) -> None:
-        self.updates += 1
-        self.cache.top_of_book(self._id)
+
+class Ratio(msgspec.Struct, frozen=True):
+    """How many times the fast lane's updates a second are another's, by processor time; None where that did not run."""
+
+    recording: str
+    quoter: str
+    fast_to_nautilus: float | None
+    fast_to_hftbacktest: float | None
 
 
-def _rate(episode: Episode) -> float:
-    return episode.counts["book_updates"] / episode.wall_s
+class Rates(msgspec.Struct, frozen=True):
+    """What was measured, on what, and what was skipped."""
+
+    card: Card
+    rounds: int
+    figure: str
+    rates: list[Rate]
+    ratios: list[Ratio]
+    skipped: list[str]
 
 
-def main(seconds: float = 900.0) -> None:
-    """Print updates a second and ratios."""
-    config, free = Config(), MakerTakerFeeModel(Decimal(0), Decimal(0))
-    with simulated_day(seconds) as (catalog, day):
-        contract = catalog.contract(day)
-        run_day(catalog, day, Plan(config, "foic", None, None))  # compile first
-        reader = TouchReader(contract.id)
-        started = time.perf_counter()
-        stream_day(catalog, day, reader, free, balance=config.venue.starting_balance)
-        base = reader.updates / (time.perf_counter() - started)
-        print(f"backtest rate over {day.book_updates:,} book updates, median of {_ROUNDS} alternating runs")
+def measure(
+    found: Callable[[Path, list[str]], Iterator[Timeable]], rounds: int = _ROUNDS, core: int | None = None
+) -> Rates:
+    """Time all legs on all markets.
+
+    Parameters
+    ----------
+    found : callable
+        As `benchmarks.markets.markets`.
+    rounds : int
+        Of each leg; one more before them compiles and fills caches.
+    core : int, optional
+        The one that this process is pinned to.
+
+    """
+    before = load()
+    skipped: list[str] = []
+    rates: list[Rate] = []
+    others = _peers(skipped)
+    with tempfile.TemporaryDirectory(prefix="cmm-bench-") as scratch:
+        for market in found(Path(scratch), skipped):
+            for quoter, artifact in QUOTERS:
+                rates += _alternate(market, quoter, legs(market, quoter, artifact, others), rounds)
+    figure = f"best of {rounds} alternating rounds, by processor time"
+    return Rates(card(core, before), rounds, figure, rates, _ratios(rates), skipped)
+
+
+def _peers(skipped: list[str]) -> list[Callable[..., Leg]]:
+    if importlib.util.find_spec("hftbacktest") is None:
+        skipped.append(NO_PEER)
+        return []
+    from benchmarks.peer import HftBacktest
+
+    return [HftBacktest]
+
+
+def _alternate(market: Timeable, quoter: str, ready: Sequence[Leg], rounds: int) -> list[Rate]:
+    for leg in ready:
+        leg.run()
+    taken: list[list[Took]] = [[] for _ in ready]
+    for _ in range(rounds):
+        for leg, runs in zip(ready, taken, strict=True):
+            runs.append(leg.run())
+    best = [min(runs, key=lambda took: took.time.cpu_s) for runs in taken]
+    return [_rate(market.name, quoter, leg, took) for leg, took in zip(ready, best, strict=True)]
+
+
+def _rate(recording: str, quoter: str, leg: Leg, took: Took) -> Rate:
+    cpu, wall = took.time
+    return Rate(
+        recording, quoter, leg.lane, round(took.updates / cpu), round(took.updates / wall), leg.traded,
+        took.updates, took.actions, took.fills, round(cpu, 4), round(wall, 4), leg.models,
+    )  # fmt: skip
+
+
+def _ratios(rates: Sequence[Rate]) -> list[Ratio]:
+    by_lane: dict[tuple[str, str], dict[str, int]] = {}
+    for rate in rates:
+        by_lane.setdefault((rate.recording, rate.quoter), {})[rate.lane] = rate.updates_per_s
+    return [
+        Ratio(*key, *(_times(lanes, other) for other in ("nautilus", "hftbacktest"))) for key, lanes in by_lane.items()
+    ]
+
+
+def _times(lanes: dict[str, int], other: str) -> float | None:
+    return round(lanes["fast"] / lanes[other], 2) if other in lanes else None
+
+
+def show(found: Rates) -> None:
+    """Print the tables."""
+    print(f"book updates a second: {found.figure}\n{found.card}")
+    print(
+        f"{'recording':<28}{'quoter':<8}{'lane':<19}{'by cpu':>11}{'by wall':>11}{'cpu s':>9}{'wall s':>9}"
+        f"{'updates':>10}{'actions':>10}{'fills':>8}  traded"
+    )
+    for r in found.rates:
         print(
-            f"{'strategy, queue':<24}{'updates/s':>12}{'to reader':>11}{'to nautilus':>13}{'actions':>10}{'fills':>8}"
+            f"{r.recording:<28}{r.quoter:<8}{r.lane:<19}{r.updates_per_s:>11,}{r.updates_per_wall_s:>11,}{r.cpu_s:>9.3f}"
+            f"{r.wall_s:>9.3f}{r.updates:>10,}{r.actions:>10,}{r.fills:>8,}  {r.traded}"
         )
-        print(f"{'reads the touch':<24}{base:>12,.0f}{1.0:>11.2f}{'':>13}{0:>10}{0:>8}")
-        for quoter, artifact in (("cmm", SHIPPED), ("foic", None)):
-            rates: dict[str, list[float]] = {queue: [] for queue in _QUEUES}
-            last: dict[str, Episode] = {}
-            for _ in range(_ROUNDS):
-                for queue in _QUEUES:
-                    venue = msgspec.structs.replace(config.venue, queue=QueueConfig(model=queue))  # type: ignore[arg-type]
-                    plan = Plan(msgspec.structs.replace(config, venue=venue), quoter, artifact, None)  # type: ignore[arg-type]
-                    last[queue] = run_day(catalog, day, plan)
-                    rates[queue].append(_rate(last[queue]))
-            for queue in _QUEUES:
-                ratio = median(a / b for a, b in zip(rates[queue], rates["nautilus"], strict=True))
-                rate, recorder = median(rates[queue]), last[queue].recorder
-                print(
-                    f"{f'{quoter}, {queue}':<24}{rate:>12,.0f}{rate / base:>11.2f}{ratio:>13.2f}"
-                    f"{sum(recorder.actions):>10,}{len(recorder.fills):>8,}"
-                )
+    print(f"\n{'fast lane, times as fast as':<36}{'nautilus':>12}{'hftbacktest':>14}")
+    for ratio in found.ratios:
+        times = [f"{t:,.1f}" if t is not None else "–" for t in (ratio.fast_to_nautilus, ratio.fast_to_hftbacktest)]
+        print(f"{ratio.recording:<28}{ratio.quoter:<8}{times[0]:>12}{times[1]:>14}")
+    for lane, models in {r.lane: r.models for r in found.rates}.items():
+        print(f"\n{lane}: {models}", end="")
+    print()
+    for sentence in found.skipped:
+        print(sentence)
+
+
+def main(*, as_json: bool = False) -> None:
+    """Print the rates as a table, or as JSON."""
+    found = measure(markets, core=pin())
+    if as_json:
+        json.dump(msgspec.to_builtins(found), sys.stdout, indent=1, ensure_ascii=False)
+        print()
+    else:
+        show(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(as_json="--json" in sys.argv[1:])

@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from market.mapped import release
+
 BOOK: Final = 0
 TRADE: Final = 1
 
@@ -86,3 +88,13 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def release_events(columns: Columns, start: int, stop: int) -> None:
+    """Give back the memory of events `start` to `stop` and of their rows, as far as they are mapped files."""
+    rows = int(columns.first[start]), int(columns.first[stop])
+    for name, array in columns._asdict().items():
+        release(array, *(rows if name in _BY_ROW else (start, stop)))
+
+
+_BY_ROW = ("side", "price", "size", "order", "stood", "joined")

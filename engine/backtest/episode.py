@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +16,34 @@ from engine.backtest.run_record import RunRecord
 from market.contracts import Contract, Fees
 from market.events import BID
 from venues.simulation.fees import FeeSchedule, FeesConfig
+
+AT_ONCE = 1 << 18
+"""Updates in memory beyond the columns themselves: a day may have millions."""
+
+
+def parts(count: int) -> Iterator[slice]:
+    """So many updates at a time."""
+    return (slice(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE))
+
+
+class Steps[T: np.generic](NamedTuple):
+    """A running total that changes at some updates alone: before the first of `starts` it is 0."""
+
+    starts: NDArray[np.int64]
+    totals: NDArray[T]
+
+    def at(self, updates: NDArray[np.int64]) -> NDArray[T]:
+        """The total after each of these updates."""
+        found = np.zeros(len(self.totals) + 1, self.totals.dtype)
+        found[1:] = self.totals
+        return found[np.searchsorted(self.starts, updates, side="right")]
+
+    def after_each(self, count: int) -> NDArray[T]:
+        """The total after each of so many updates."""
+        result = np.zeros(count, self.totals.dtype)
+        for start, stop, total in zip(self.starts, np.append(self.starts, count)[1:], self.totals, strict=True):
+            result[start:stop] = total
+        return result
 
 
 class Breakdown(msgspec.Struct, frozen=True):
@@ -57,32 +87,51 @@ class Episode(msgspec.Struct, dict=True):
         """Price of each fill, ticks (fills,)."""
         return np.array([fill.price_ticks for fill in self.recorder.fills], np.float64)
 
-    @cached_property
-    def position(self) -> NDArray[np.int64]:
-        """Position after each update and the fills before the next (updates,)."""
-        change = np.zeros(len(self.recorder.ts_ns), np.int64)
-        if len(change):
-            np.add.at(change, self.fill_index, self.signed_lots)
-        return np.cumsum(change)
+    def running[T: np.generic](self, amounts: NDArray[T]) -> Steps[T]:
+        """The running total, over updates, of an amount for each fill (fills,)."""
+        starts, places = np.unique(self.fill_index, return_inverse=True)
+        change = np.zeros(len(starts), amounts.dtype)
+        np.add.at(change, places, amounts)
+        return Steps(starts, np.cumsum(change, dtype=amounts.dtype))
 
     @cached_property
+    def held(self) -> Steps[np.int64]:
+        """The position, by the updates at which it changes."""
+        return self.running(self.signed_lots)
+
+    @property
+    def max_position(self) -> int:
+        """Largest |position|, lots."""
+        return int(np.abs(self.held.totals).max(initial=0))
+
+    @property
+    def position(self) -> NDArray[np.int64]:
+        """Position after each update and the fills before the next (updates,)."""
+        return self.held.after_each(len(self.recorder.ts_ns))
+
+    @property
     def equity(self) -> NDArray[np.float64]:
         """PnL after fees marked to mid after each update, quote currency (updates,)."""
-        mark_value = self.contract.mark_value
-        flow = np.zeros(len(self.recorder.ts_ns))
-        if len(flow):
-            commissions = np.array([fill.commission for fill in self.recorder.fills])
-            np.add.at(flow, self.fill_index, -self.signed_lots * mark_value(self.prices) - commissions)
-        return np.cumsum(flow) + self.position * mark_value(self.recorder.mids)
+        mark_value, mids = self.contract.mark_value, self.recorder.mids
+        commissions = np.array([fill.commission for fill in self.recorder.fills])
+        flow = self.running(-self.signed_lots * mark_value(self.prices) - commissions)
+        result = flow.after_each(len(mids))
+        for part in parts(len(mids)):
+            result[part] += self.held.at(np.arange(part.start, part.stop)) * mark_value(mids[part])
+        return result
 
     @cached_property
     def breakdown(self) -> Breakdown:
         mark_value, mids = self.contract.mark_value, self.recorder.mids
         capture = drift = 0.0
         if len(mids):
-            value = mark_value(mids)
-            capture = float((self.signed_lots * (value[self.fill_index] - mark_value(self.prices))).sum())
-            drift = float((self.position[:-1] * np.diff(value)).sum())
+            stood = mark_value(mids[self.fill_index])
+            capture = float((self.signed_lots * (stood - mark_value(self.prices))).sum())
+            gains = np.empty(len(mids) - 1)
+            for part in parts(len(gains)):
+                change = np.diff(mark_value(mids[part.start : part.stop + 1]))
+                gains[part] = self.held.at(np.arange(part.start, part.stop)) * change
+            drift = float(gains.sum())
         costs = [fill.commission for fill in self.recorder.fills]
         fees, rebates = sum(c for c in costs if c > 0), -sum(c for c in costs if c < 0)
         explained = capture + drift - fees + rebates

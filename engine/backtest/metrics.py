@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backtest.episode import Episode
+from engine.backtest.episode import Episode, parts
 from market.sessions import SessionClock
 
 MARKOUT_S = (0.1, 1.0, 10.0, 60.0)
@@ -65,7 +65,7 @@ class MaxPosition:
     name = "max_position_lots"
 
     def compute(self, episodes: Sequence[Episode]) -> float | None:
-        return float(max((int(np.abs(e.position).max(initial=0)) for e in episodes), default=0))
+        return float(max((e.max_position for e in episodes), default=0))
 
 
 class Sharpe:
@@ -93,8 +93,10 @@ class MaxDrawdown:
     def compute(self, episodes: Sequence[Episode]) -> float | None:
         worst = 0.0
         for e in episodes:
-            if len(e.equity):
-                worst = max(worst, float((np.maximum.accumulate(np.maximum(e.equity, 0.0)) - e.equity).max()))
+            equity, high = e.equity, 0.0
+            for part in parts(len(equity)):
+                highs = np.maximum.accumulate(np.maximum(equity[part], high))
+                worst, high = max(worst, float((highs - equity[part]).max())), highs[-1]
         return worst
 
 
@@ -179,8 +181,13 @@ SHOWN = (
 
 def held_lot_ns(episode: Episode) -> tuple[float, float]:
     """|position| integrated over the episode's session time, lots · ns, and that time, ns."""
-    steps = np.diff(_session_ns(episode))
-    return float((np.abs(episode.position[:-1]) * steps).sum()), float(steps.sum())
+    passed, held = _session_ns(episode), 0
+    if not len(passed):
+        return 0.0, 0.0
+    for part in parts(len(passed) - 1):
+        position = episode.held.at(np.arange(part.start, part.stop))
+        held += int((np.abs(position) * np.diff(passed[part.start : part.stop + 1])).sum())
+    return float(held), float(passed[-1] - passed[0])
 
 
 def _session_ns(episode: Episode) -> NDArray[np.int64]:
@@ -188,10 +195,12 @@ def _session_ns(episode: Episode) -> NDArray[np.int64]:
     ts = episode.recorder.ts_ns
     if not len(ts):
         return ts
-    sessions = SessionClock(episode.contract.sessions).closes(int(ts[0]), int(ts[-1]))
+    first = int(ts[0])
+    sessions = SessionClock(episode.contract.sessions).closes(first, int(ts[-1]))
     passed = np.zeros(len(ts), np.int64)
-    for start, end in sessions:
-        passed += np.clip(ts, max(start, int(ts[0])), end) - max(start, int(ts[0]))
+    for part in parts(len(ts)):
+        for start, end in sessions:
+            passed[part] += np.clip(ts[part], max(start, first), end) - max(start, first)
     return passed
 
 
@@ -209,6 +218,10 @@ def _residue(episodes: Sequence[Episode]) -> float:
     largest = 0.0
     for e in episodes:
         if len(e.recorder.ts_ns):
-            worth = float(np.abs(e.contract.mark_value(e.recorder.mids)).max())
-            largest = max(largest, worth * float(np.abs(e.signed_lots).sum()), float(np.abs(e.equity).max()))
+            mids = e.recorder.mids
+            worth = max(float(np.abs(e.contract.mark_value(mids[part])).max()) for part in parts(len(mids)))
+            del mids
+            equity = e.equity
+            reached = max(abs(float(equity.min())), abs(float(equity.max())))
+            largest = max(largest, worth * float(np.abs(e.signed_lots).sum()), reached)
     return 1e-14 * largest

@@ -43,6 +43,9 @@ class RunRecord(Protocol):
     def own(self) -> NDArray[np.int64]:
         """(updates, 2): own best bid and ask wanted, ticks, 0 for none."""
 
+    def quotes(self, updates: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(updates), 4): touch and own of some updates."""
+
     @property
     def forecasts(self) -> NDArray[np.float32]:
         """(updates, 4): mid change in ticks, spread in ticks, log1p volume, confidence; NaN for none."""

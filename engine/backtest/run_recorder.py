@@ -79,6 +79,10 @@ class RunRecorder(Observer):
         """(updates, 2): own best bid and ask wanted, ticks, 0 for none."""
         return self._columns[:, 2:]
 
+    def quotes(self, updates: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(updates), 4): touch and own of some updates."""
+        return self._columns[updates]
+
     @property
     def forecasts(self) -> NDArray[np.float32]:
         """(updates, 4): mid change in ticks, spread in ticks, log1p volume, confidence; NaN for none."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from engine.backtest.episode import Episode
+from engine.backtest.episode import Episode, parts
 from engine.reports import page
 from market.events import BID
 
@@ -21,42 +22,57 @@ _BREAK_NS = 5 * 60 * 10**9
 _MARKOUTS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 
 
-def _hours(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
+class _Shown(NamedTuple):
+    """Updates of an episode that a line shows, ends included, and their trading hours."""
+
+    updates: NDArray[np.int64]
+    hours: NDArray[np.float64]
+
+
+def _shown(episodes: Sequence[Episode]) -> list[_Shown]:
     """Trading time since the first episode's start, hours: breaks and nights taken out."""
-    start, times = 0.0, []
+    start, found = 0.0, []
     for e in episodes:
-        steps = np.diff(e.recorder.ts_ns, prepend=e.recorder.ts_ns[:1]) / 3.6e12
-        steps[steps > _BREAK_NS / 3.6e12] = 0.0
-        hours = start + np.cumsum(steps)
-        times.append(hours)
+        ts = e.recorder.ts_ns
+        updates = page.thin(len(ts), _POINTS // len(episodes))
+        hours, passed = np.empty(len(updates)), 0.0
+        for part in parts(len(ts)):
+            steps = np.diff(ts[part], prepend=ts[max(part.start - 1, 0)]) / 3.6e12
+            steps[steps > _BREAK_NS / 3.6e12] = 0.0
+            steps[0] += passed
+            steps = np.cumsum(steps)
+            inside = slice(*np.searchsorted(updates, (part.start, part.stop)))
+            hours[inside] = start + steps[updates[inside] - part.start]
+            passed = float(steps[-1])
+        found.append(_Shown(updates, hours))
         start = float(hours[-1]) if len(hours) else start
-    return times
+    return found
 
 
-def _lines(figure: go.Figure, runs: Runs, values: Callable[[Episode], NDArray[np.float64]]) -> go.Figure:
+def _lines(figure: go.Figure, runs: Runs, values: Callable[[Episode, NDArray[np.int64]], NDArray[Any]]) -> go.Figure:
     for i, (name, episodes) in enumerate(runs):
         carried, xs, ys = 0.0, [], []
-        for hours, e in zip(_hours(episodes), episodes, strict=True):
-            series = values(e)
-            pick = page.thin(len(series), _POINTS // len(episodes))
-            xs.append(hours[pick])
-            ys.append(series[pick] + carried)
+        for shown, e in zip(_shown(episodes), episodes, strict=True):
+            series = values(e, shown.updates)
+            xs.append(shown.hours)
+            ys.append(series + carried)
             carried += float(series[-1]) if len(series) and values is _equity_of else 0.0
         figure.add_scatter(
             x=np.concatenate(xs).round(5), y=np.concatenate(ys).round(4), name=name, mode="lines",
             line={"width": 1.6, "color": page.COLOURS[i % 4], "shape": "hv"},
         )  # fmt: skip
-    edges = _hours(runs[0][1])
-    for hours, e in zip(edges, runs[0][1], strict=True):
-        if len(edges) > 1 and len(hours):
+    episodes = runs[0][1]
+    for shown, e in zip(_shown(episodes) if len(episodes) > 1 else [], episodes, strict=False):
+        if len(shown.hours):
             figure.add_vline(
-                x=float(hours[0]), line={"width": 1, "dash": "dot", "color": page.GREY}, annotation_text=str(e.date)
-            )
+                x=float(shown.hours[0]), line={"width": 1, "dash": "dot", "color": page.GREY},
+                annotation_text=str(e.date),
+            )  # fmt: skip
     return figure
 
 
-def _equity_of(e: Episode) -> NDArray[np.float64]:
-    return e.equity
+def _equity_of(e: Episode, updates: NDArray[np.int64]) -> NDArray[np.float64]:
+    return e.equity[updates]
 
 
 def equity(runs: Runs) -> go.Figure:
@@ -65,11 +81,11 @@ def equity(runs: Runs) -> go.Figure:
     if len(runs) == 1:
         episodes, xs, gross = runs[0][1], [], []
         carried = 0.0
-        for hours, e in zip(_hours(episodes), episodes, strict=True):
-            pick = page.thin(len(e.equity), _POINTS // len(episodes))
-            series = e.equity + _costs(e)
-            xs.append(hours[pick])
-            gross.append(series[pick] + carried)
+        for shown, e in zip(_shown(episodes), episodes, strict=True):
+            costs = e.running(np.array([f.commission for f in e.recorder.fills]))
+            series = e.equity[shown.updates] + costs.at(shown.updates)
+            xs.append(shown.hours)
+            gross.append(series + carried)
             carried += float(series[-1]) if len(series) else 0.0
         figure.add_scatter(
             x=np.concatenate(xs).round(5), y=np.concatenate(gross).round(4), name="before fees", mode="lines",
@@ -79,16 +95,9 @@ def equity(runs: Runs) -> go.Figure:
     return figure
 
 
-def _costs(e: Episode) -> NDArray[np.float64]:
-    flow = np.zeros(len(e.recorder.ts_ns))
-    if len(flow):
-        np.add.at(flow, e.fill_index, np.array([f.commission for f in e.recorder.fills]))
-    return np.cumsum(flow)
-
-
 def inventory(runs: Runs) -> go.Figure:
     """Position over trading hours."""
-    return _lines(page.chart(240, "trading hours", "position, lots"), runs, lambda e: e.position.astype(np.float64))
+    return _lines(page.chart(240, "trading hours", "position, lots"), runs, lambda e, at: e.held.at(at))
 
 
 def quotes(episodes: Sequence[Episode]) -> go.Figure:
@@ -96,13 +105,14 @@ def quotes(episodes: Sequence[Episode]) -> go.Figure:
     e = max(episodes, key=lambda one: len(one.recorder.fills))
     recorder, tick = e.recorder, e.contract.tick
     figure = page.chart(420, "time (UTC)", "price")
-    if not len(recorder.ts_ns):
+    ts = recorder.ts_ns
+    if not len(ts):
         return figure
     first = _busiest(e)
-    inside = np.flatnonzero((recorder.ts_ns >= first) & (recorder.ts_ns < first + _WINDOW_NS))
+    inside = np.arange(*np.searchsorted(ts, (first, first + _WINDOW_NS)))
     inside = inside[page.thin(len(inside), _POINTS)]
-    times = recorder.ts_ns[inside].astype("datetime64[ns]").astype("datetime64[us]")
-    columns = np.concatenate([recorder.touch[inside], recorder.own[inside]], 1).astype(np.float64)
+    times = ts[inside].astype("datetime64[ns]").astype("datetime64[us]")
+    columns = recorder.quotes(inside).astype(np.float64)
     columns[columns == 0] = np.nan
     for name, column, colour, dash in (
         ("best bid", 0, page.GREY, "solid"),
@@ -165,33 +175,55 @@ def markout(runs: Runs) -> go.Figure:
 
 def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | None:
     """Forecast mid changes in twenty groups against what happened; None with too few to tell."""
-    horizon = round(horizon_s * 1e9)
-    predicted, realised, spans = [], [], 0.0
-    for e in episodes:
-        ts, forecast = e.recorder.ts_ns, e.recorder.forecasts[:, 0]
-        if not len(ts):
-            continue
-        index = np.searchsorted(ts, ts + horizon, side="right") - 1
-        usable = ~np.isnan(forecast) & (ts + horizon <= ts[-1]) & (ts + horizon - ts[index] < horizon)
-        predicted.append(forecast[usable].astype(np.float64))
-        realised.append(e.recorder.mids[index[usable]] - e.recorder.mids[usable])
-        spans += usable.sum() and float(ts[usable][-1] - ts[usable][0]) / horizon
-    x, y = (np.concatenate(v) if v else np.zeros(0) for v in (predicted, realised))
-    if len(x) < 1_000:
+    predicted, realised, spans = _outcomes(episodes, round(horizon_s * 1e9))
+    if len(predicted) < 1_000:
         return None
-    groups = np.array_split(np.argsort(x, kind="stable"), 20)
-    means = [float(x[g].mean()) for g in groups]
-    outcome = [float(y[g].mean()) for g in groups]
+    groups = np.array_split(np.argsort(predicted, kind="stable"), 20)
+    means = [float(predicted[g].astype(np.float64).mean()) for g in groups]
+    outcome = [float(realised[g].mean()) for g in groups]
     independent = max(spans / len(groups), 1.0)  # horizons that do not overlap, a group
-    errors = [2.0 * float(y[g].std()) / np.sqrt(independent) for g in groups]
+    errors = [2.0 * float(realised[g].std()) / np.sqrt(independent) for g in groups]
+    del groups
     figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "actual mid change, ticks")
     reach = max(abs(means[0]), abs(means[-1]))
     figure.add_scatter(
         x=[-reach, reach], y=[-reach, reach], mode="lines", name="calibrated", line={"color": page.GREY, "dash": "dot"}
     )
+    together = _correlation(predicted, realised)
     figure.add_scatter(
-        x=np.round(means, 4), y=np.round(outcome, 4), mode="markers", name=f"groups (IC {np.corrcoef(x, y)[0, 1]:.3f})",
+        x=np.round(means, 4), y=np.round(outcome, 4), mode="markers", name=f"groups (IC {together:.3f})",
         error_y={"array": np.round(errors, 4), "width": 3}, marker={"size": 8, "color": page.COLOURS[0]},
     )  # fmt: skip
     figure.update_layout(hovermode="closest")
     return figure
+
+
+def _outcomes(episodes: Sequence[Episode], horizon: int) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+    """Forecast and actual mid changes where both are known, ticks; and how many horizons, ns, they span."""
+    predicted, realised, spans = [np.zeros(0, np.float32)], [np.zeros(0)], 0.0
+    for e in episodes:
+        forecast, ts = e.recorder.forecasts[:, 0].copy(), e.recorder.ts_ns
+        if not len(ts):
+            continue
+        mids, known = e.recorder.mids, [0, 0]
+        for part in parts(len(ts)):
+            until = ts[part] + horizon
+            index = np.searchsorted(ts, until, side="right") - 1
+            usable = ~np.isnan(forecast[part]) & (until <= ts[-1]) & (until - ts[index] < horizon)
+            predicted.append(forecast[part][usable])
+            realised.append(mids[index[usable]] - mids[part][usable])
+            if usable.any():
+                times = ts[part][usable]
+                known = [known[0] or int(times[0]), int(times[-1])]
+        spans += (known[1] - known[0]) / horizon
+    return np.concatenate(predicted), np.concatenate(realised), spans
+
+
+def _correlation(x: NDArray[np.float32], y: NDArray[np.float64]) -> float:
+    """Pearson's, without a copy of both."""
+    centre = (float(x.mean(dtype=np.float64)), float(y.mean()))
+    xx = yy = xy = 0.0
+    for part in parts(len(x)):
+        a, b = x[part].astype(np.float64) - centre[0], y[part] - centre[1]
+        xx, yy, xy = xx + float(a @ a), yy + float(b @ b), xy + float(a @ b)
+    return xy / float(np.sqrt(xx * yy)) if xx and yy else float("nan")

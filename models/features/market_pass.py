@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market.columns import TRADE, Columns
-from market.compiled import allocating
+from market.columns import TRADE, Columns, release_events
+from market.compiled import allocating, compiled
 from models.features import kernels
 from models.features.book_features import TREND_HALF_LIFE, BookFeatures, FeatureSpec
 
@@ -90,10 +90,11 @@ class MarketPass:
     def blocks(self, columns: Columns) -> Iterator[Block]:
         """Go on through these columns; the last block is shorter."""
         events = _Events._make(_read_only(getattr(columns, name)) for name in _Events._fields)
-        most = int(np.diff(events.first).max(initial=0))
-        changes = np.zeros((max(most, 1), 3), np.int64)
-        f, at = self._features, 0
+        changes = np.zeros((max(_most_rows(events.first), 1), 3), np.int64)
+        f, at, before = self._features, 0, 0
         while at < len(events.kind):
+            release_events(columns, before, at)  # a day may be larger than memory
+            before = at
             at, filled = _pass(events, at, f.moments, f.scales, TREND_HALF_LIFE, f.vector, changes, self._block)
             if filled:
                 yield Block._make(array[:filled] for array in self._block)
@@ -104,6 +105,15 @@ def _read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+@compiled
+def _most_rows(first):  # type: ignore[no-untyped-def]
+    """Rows of the event that has the most."""
+    most = 0
+    for e in range(len(first) - 1):
+        most = max(most, first[e + 1] - first[e])
+    return most
 
 
 @allocating

@@ -72,9 +72,19 @@ def follow_book(kind, clear, first, side, price, size, depth, book, shown, state
 
 
 @allocating
-def count_levels(kind, clear, first, side, price, size, counts):  # type: ignore[no-untyped-def]
-    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth."""
-    levels = Dict.empty(types.int64, types.boolean)
+def new_levels():  # type: ignore[no-untyped-def]
+    """The levels of an empty book."""
+    return Dict.empty(types.int64, types.boolean)
+
+
+@allocating
+def count_levels(changes, levels, counts):  # type: ignore[no-untyped-def]
+    """Write how many levels both sides have together after each event into `counts (n,)`; of a book of any depth.
+
+    `changes` are kind, clear, first, side, price and size; `levels` those before the first event, and afterwards those
+    after the last.
+    """
+    kind, clear, first, side, price, size = changes
     for e in range(len(kind)):
         if clear[e]:
             levels.clear()

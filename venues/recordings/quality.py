@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS, BOOK, TRADE, Columns
+from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS, BOOK, TRADE, Columns, release_events
 from market.events import BUY, SELL
 from market.sessions import SessionClock
 from venues.recordings.catalog import Catalog, Day
-from venues.recordings.column_kernels import count_levels
+from venues.recordings.column_kernels import count_levels, new_levels
 
 GAP_S = 5.0
 _MAX_SERIES = 200_000
+_AT_ONCE = 1 << 18  # events in memory beyond the columns themselves
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -95,69 +97,102 @@ def measure(catalog: Catalog, day: Day) -> tuple[Quality, Series]:
 
 
 def _tally(c: Columns, closes: list[tuple[int, int]], whole: bool) -> Tally:
-    """Count and sum; levels a side only of a `whole` book. Sums run in the order of time, as floats demand."""
-    books, trades = c.kind == BOOK, c.first[:-1][c.kind == TRADE]
-    bid, ask = c.shown[:, BEST_BID], c.shown[:, BEST_ASK]
-    two = (bid != 0) & (ask != 0)
-    sound = two & (bid < ask)
-    price, lots, side = c.price[trades], c.size[trades], c.side[trades]
-    low, high = bid[~books], ask[~books]
-    touch = np.zeros((int(books.sum()) + 1, 2), np.int64)
-    touch[1:, 0], touch[1:, 1] = bid[books], ask[books]
-    spreads, counts = np.unique((ask - bid)[books & sound], return_counts=True)
-    mids = (bid + ask)[books & sound] / 2
-    gap = np.diff(c.ts) > GAP_S * 1e9
-    held = sound[:-1] & ~gap  # what stood between two events: gaps and the exchange's breaks aside
-    seconds = (np.diff(c.ts) / 1e9)[held]
-    touch_lots = (c.shown[:-1, BID_LOTS] + c.shown[:-1, ASK_LOTS])[held]
-    levels = _levels(c)[:-1][held] if whole else np.zeros(len(seconds), np.int64)
-    silences = zip(c.ts[:-1][gap].tolist(), c.ts[1:][gap].tolist(), strict=True)
+    """Count and sum, block by block; levels a side only of a `whole` book."""
+    counts, sums, spreads = Counter[str](), dict.fromkeys(_SUMS, 0.0), Counter[int]()
+    last, silences, mids = np.zeros((1, 2), np.int64), list[tuple[int, int]](), list[float]()
+    levels, events = new_levels(), len(c.kind)
+    for start in range(0, events, _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, events))
+        books, shown = c.kind[part] == BOOK, c.shown[part]
+        bid, ask = shown[:, BEST_BID], shown[:, BEST_ASK]
+        two = (bid != 0) & (ask != 0)
+        sound = two & (bid < ask)
+        touch = np.concatenate([last, shown[books][:, (BEST_BID, BEST_ASK)]])
+        last = touch[-1:]
+        counts.update(
+            updates=len(touch) - 1,
+            touch_changes=int((np.diff(touch, axis=0) != 0).any(axis=1).sum()),
+            crossed=int((books & two & ~sound).sum()),
+            one_sided=int((books & ~two).sum()),
+            **_traded(c, part, ~books, two, bid, ask),
+        )
+        for ticks, n in zip(*np.unique((ask - bid)[books & sound], return_counts=True), strict=True):
+            spreads[int(ticks)] += int(n)
+        middle = (bid + ask)[books & sound] / 2
+        if len(middle):
+            mids += [float(middle.min()), float(middle.max())]
+        ts = c.ts[start : part.stop + 1]
+        steps = np.diff(ts)
+        gap = steps > GAP_S * 1e9
+        held = np.flatnonzero(sound[: len(steps)] & ~gap)  # gaps and the exchange's breaks aside
+        seconds = (steps / 1e9)[held]
+        touch_lots = (shown[:, BID_LOTS] + shown[:, ASK_LOTS])[held]
+        _add(sums, "covered", seconds)
+        _add(sums, "spread_area", seconds * (ask - bid)[held])
+        _add(sums, "touch_area", seconds * touch_lots / 2)
+        if whole:
+            deep = np.empty(len(books), np.int64)
+            changes = (c.kind[part], c.clear[part], c.first[start : part.stop + 1], c.side, c.price, c.size)
+            count_levels(changes, levels, deep)
+            _add(sums, "levels_area", seconds * deep[held] / 2)
+        silences += zip(ts[:-1][gap].tolist(), ts[1:][gap].tolist(), strict=True)
+        release_events(c, start, part.stop)
     return Tally(
-        updates=len(touch) - 1,
-        touch_changes=int((np.diff(touch, axis=0) != 0).any(axis=1).sum()),
-        trades=len(trades),
-        lots=int(lots.sum()),
-        bought=int(lots[side == BUY].sum()),
-        sold=int(lots[side == SELL].sum()),
-        outside=int((two[~books] & ((price < low) | (price > high))).sum()),
-        crossed=int((books & two & ~sound).sum()),
-        one_sided=int((books & ~two).sum()),
-        covered=_sum(seconds),
-        spread_area=_sum(seconds * (ask - bid)[:-1][held]),
-        touch_area=_sum(seconds * touch_lots / 2),
-        levels_area=_sum(seconds * levels / 2),
-        spreads=dict(zip(spreads.tolist(), counts.tolist(), strict=True)),
+        **{name: counts[name] for name in _COUNTS},
+        covered=sums["covered"],
+        spread_area=sums["spread_area"],
+        touch_area=sums["touch_area"],
+        levels_area=sums["levels_area"],
+        spreads=dict(sorted(spreads.items())),
         gaps=[span for span in silences if any(start <= span[0] and span[1] <= end for start, end in closes)],
-        mid_range=float(mids.max() - mids.min()) if len(mids) else 0.0,
+        mid_range=max(mids) - min(mids) if mids else 0.0,
     )
 
 
-def _sum(values: NDArray[np.float64]) -> float:
-    """One after the other: numpy's own sum adds in pairs."""
-    return float(np.add.accumulate(values)[-1]) if len(values) else 0.0
+_COUNTS = ("updates", "touch_changes", "trades", "lots", "bought", "sold", "outside", "crossed", "one_sided")
+_SUMS = ("covered", "spread_area", "touch_area", "levels_area")
 
 
-def _levels(c: Columns) -> NDArray[np.int64]:
-    """Levels of both sides together after each event."""
-    counts = np.empty(len(c.kind), np.int64)
-    count_levels(c.kind, c.clear, c.first, c.side, c.price, c.size, counts)
-    return counts
+def _traded(
+    c: Columns, part: slice, trades: NDArray[np.bool_], two: NDArray[np.bool_], bid: NDArray[np.int64],
+    ask: NDArray[np.int64],
+) -> dict[str, int]:  # fmt: skip
+    """Counts of a block's trades."""
+    rows = c.first[part][trades]
+    price, lots, side = c.price[rows], c.size[rows], c.side[rows]
+    return {
+        "trades": len(rows),
+        "lots": int(lots.sum()),
+        "bought": int(lots[side == BUY].sum()),
+        "sold": int(lots[side == SELL].sum()),
+        "outside": int((two[trades] & ((price < bid[trades]) | (price > ask[trades]))).sum()),
+    }
+
+
+def _add(sums: dict[str, float], name: str, values: NDArray[np.float64]) -> None:
+    """Add one after the other, in the order of time: numpy's own sum adds in pairs."""
+    sums[name] = float(np.add.accumulate(np.append(sums[name], values))[-1])
 
 
 def _series(c: Columns, keep: int) -> Series:
     """Every so-manyth update, and the trades."""
-    places = np.flatnonzero(c.kind == BOOK)[keep - 1 :: keep]
-    bid, ask = c.shown[places, BEST_BID], c.shown[places, BEST_ASK]
-    two = (bid != 0) & (ask != 0)
-    trades = np.flatnonzero(c.kind == TRADE)[:_MAX_SERIES]
-    rows = c.first[trades]
-    told = (c.ts[trades], c.price[rows], c.size[rows], c.side[rows])
-    return Series(
-        c.ts[places][two].tolist(),
-        ((bid + ask)[two] / 2).tolist(),
-        (ask - bid)[two].tolist(),
-        list(zip(*(column.tolist() for column in told), strict=True)),
-    )
+    series, before = Series([], [], [], []), 0
+    for start in range(0, len(c.kind), _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, len(c.kind)))
+        books = np.flatnonzero(c.kind[part] == BOOK)
+        places = start + books[(keep - 1 - before) % keep :: keep]
+        before += len(books)
+        bid, ask = c.shown[places, BEST_BID], c.shown[places, BEST_ASK]
+        two = (bid != 0) & (ask != 0)
+        series.ts_ns += c.ts[places][two].tolist()
+        series.mid += ((bid + ask)[two] / 2).tolist()
+        series.spread += (ask - bid)[two].tolist()
+        trades = start + np.flatnonzero(c.kind[part] == TRADE)[: _MAX_SERIES - len(series.trades)]
+        rows = c.first[trades]
+        told = (c.ts[trades], c.price[rows], c.size[rows], c.side[rows])
+        series.trades += zip(*(column.tolist() for column in told), strict=True)
+        release_events(c, start, part.stop)
+    return series
 
 
 def quality(day: Day, t: Tally) -> Quality:

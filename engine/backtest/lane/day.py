@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ from engine.backtest.lane.state import (
 )
 from engine.backtest.run_record import Fill
 from engine.plan import TradingPlan
-from market.columns import BEST_ASK, BEST_BID, Columns
+from market.columns import BEST_ASK, BEST_BID, BOOK, Columns, release_events
 from market.errors import ConfigError
-from market.ledger import Ledger
+from market.ledger import Ledger, equity
+from market.mapped import release
 from market.records import state_of
 from models.ensemble.market_path import MarketPath
 from models.ensemble.predictor import Forecast
@@ -82,7 +83,7 @@ class LaneDay:
         self._quoter: Quoter = make_quoter(plan.run, plan.break_even_ticks)
         self._asks = state_of_quoter(self._quoter) is None
         self._way = CommandPath(plan.config.venue.latency, *plan.span)
-        books = int(np.count_nonzero(events.kind == 0))
+        books = int(np.count_nonzero(events.kind == BOOK))
         self._record = new_record(books, logs_actions=logs_actions)
         low, high = _window(events, plan.config.limits.price_collar_bps)
         self._lane = state_of(
@@ -156,7 +157,7 @@ class LaneDay:
 
         """
         run(self._lane, self._exchange, self._maker, self._record, self._events, self._path, 0)  # compiled, or loaded
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         events = len(self._events.kind)
         until = min(_STEP, events)
         while True:
@@ -172,8 +173,16 @@ class LaneDay:
             else:
                 if progress is not None:
                     progress(int(self._events.ts[until]))
+                self._let_go(until)
                 until = min(until + _STEP, events)
-        return LaneRecord(self, time.perf_counter() - started)
+        return LaneRecord(self, time.perf_counter() - started, time.process_time() - busy)
+
+    def _let_go(self, until: int) -> None:
+        """A day may be larger than memory: what has been traded is not needed any more."""
+        release_events(self._events, max(until - _STEP, 0), until)
+        book = int(self._lane["book"])
+        for array in self._path:
+            release(array, max(book - _STEP, 0), book)
 
     def _ask(self) -> None:
         situation, plan = self._maker.situation, self._maker.plan
@@ -204,12 +213,11 @@ class LaneDay:
 class LaneRecord:
     """What a day left, as `engine.backtest.run_record.RunRecord` has it; columns are made when they are asked for."""
 
-    def __init__(self, day: LaneDay, wall_s: float) -> None:
+    def __init__(self, day: LaneDay, wall_s: float, cpu_s: float) -> None:
         lane, exchange, maker, record = day.state
         events, self._path = day.market
-        self.wall_s = wall_s
-        self._books = np.flatnonzero(events.kind == 0) if len(events.kind) else np.zeros(0, np.int64)
-        self._events = events
+        self.wall_s, self.cpu_s = wall_s, cpu_s
+        self._events, self._books = events, _books(events)
         self._updates = record.updates[: int(lane["updates"])]
         counts = record.counts
         self.fills = [
@@ -230,43 +238,77 @@ class LaneRecord:
         return np.zeros(0, np.int64)
 
     @property
-    def _at(self) -> NDArray[np.int64]:
-        result: NDArray[np.int64] = self._books[self._updates["book"]]
-        return result
-
-    @property
     def ts_ns(self) -> NDArray[np.int64]:
-        return self._events.ts[self._at]
+        return self._of_events(self._events.ts, np.int64)
 
     @property
     def touch(self) -> NDArray[np.int64]:
-        return self._events.shown[self._at][:, (BEST_BID, BEST_ASK)]
+        return self._of_events(self._events.shown, np.int64, (BEST_BID, BEST_ASK))
 
     @property
     def own(self) -> NDArray[np.int64]:
-        distance = np.stack([-self._updates["own_bid"].astype(np.int64), self._updates["own_ask"].astype(np.int64)], 1)
-        none = (self._updates["own_bid"] <= NO_LADDER, self._updates["own_ask"] <= NO_LADDER)
-        return np.where(np.stack(none, 1), 0, self.touch + distance)
+        return self._own(slice(None), self.touch)
+
+    def quotes(self, updates: NDArray[np.int64]) -> NDArray[np.int64]:
+        touch = self._events.shown[self._books[self._updates["book"][updates]]][:, (BEST_BID, BEST_ASK)]
+        return np.concatenate([touch, self._own(updates, touch.copy())], 1)
+
+    def _own(self, updates: NDArray[np.int64] | slice, touch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Own best prices at updates with that touch, which is overwritten."""
+        for column, (name, sign) in enumerate((("own_bid", -1), ("own_ask", 1))):
+            distance = self._updates[name][updates]
+            touch[:, column] += sign * distance.astype(np.int64)
+            touch[distance <= NO_LADDER, column] = 0
+        return touch
 
     @property
     def forecasts(self) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._path.forecasts[self._updates["book"]]
+        forecasts, book = self._path.forecasts, self._updates["book"]
+        found = np.empty((len(book), forecasts.shape[1]), np.float32)
+        for part in _parts(len(book)):
+            found[part] = forecasts[book[part]]
+            release(forecasts, int(book[part][0]), int(book[part][-1]) + 1)
         found[self._updates["own_bid"] == NO_LADDER] = np.nan
         return found
 
     @property
     def mids(self) -> NDArray[np.float64]:
-        return self.touch.sum(1) / 2.0
+        return self._of_events(self._events.shown, np.float64, (BEST_BID, BEST_ASK), lambda touch: touch.sum(1) / 2.0)
+
+    def _of_events[T: np.generic](
+        self, values: NDArray[Any], dtype: type[T], columns: tuple[int, ...] | None = None,
+        make: Callable[[NDArray[Any]], NDArray[Any]] = lambda rows: rows,
+    ) -> NDArray[T]:  # fmt: skip
+        """What stands at the events of the updates, made block by block of some columns of theirs."""
+        shape = make(values[:0] if columns is None else values[:0][:, columns]).shape[1:]
+        found = np.empty((len(self._updates), *shape), dtype)
+        for part in _parts(len(found)):
+            at = self._books[self._updates["book"][part]]
+            found[part] = make(values[at] if columns is None else values[at][:, columns])
+            release(values, int(at[0]), int(at[-1]) + 1)
+        return found
 
     def net(self) -> float:
         """What fills have earned after fees, the open position marked to the last mid."""
         if not len(self._updates):
             return 0.0
         last = self._events.shown[self._books[self._updates["book"][-1]]]
-        mid = 0.5 * (last[BEST_BID] + last[BEST_ASK])
-        from market.ledger import equity
+        return float(equity(self._maker_ledger, 0.5 * (last[BEST_BID] + last[BEST_ASK])))
 
-        return float(equity(self._maker_ledger, mid))
+
+def _books(events: Columns) -> NDArray[np.int32]:
+    """Which events are book updates."""
+    books, found = np.empty(int(np.count_nonzero(events.kind == BOOK)), np.int32), 0
+    for part in _parts(len(events.kind)):
+        places = part.start + np.flatnonzero(events.kind[part] == BOOK)
+        books[found : found + len(places)] = places
+        found += len(places)
+    return books
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """So many rows at a time: a day may be larger than memory."""
+    return (slice(start, start + _STEP) for start in range(0, count, _STEP))
 
 
 _NAMED = (
@@ -294,13 +336,21 @@ def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
 
     None of our orders may rest at another price.
     """
-    sound = events.state == 0
-    if not sound.any():
+    lows, highs, prices = [], [], []
+    for part in _parts(len(events.kind)):
+        stop = min(part.stop, len(events.kind))
+        shown = events.shown[part][events.state[part] == 0]
+        rows = events.price[events.first[part.start] : events.first[stop]]
+        if len(shown):
+            bids, asks = shown[:, BEST_BID], shown[:, BEST_ASK]
+            reach = 1e-4 * collar_bps * np.maximum(np.abs(bids), np.abs(asks))  # prices of spreads may be negative
+            lows.append(int((bids - reach).min()) - 1)
+            highs.append(int((asks + reach).max()) + 1)
+        prices += [int(rows.min()), int(rows.max())] if len(rows) else []
+        release_events(events, part.start, stop)
+    if not lows:
         return 0, 0
-    bids, asks = events.shown[sound, BEST_BID], events.shown[sound, BEST_ASK]
-    reach = 1e-4 * collar_bps * np.maximum(np.abs(bids), np.abs(asks))  # prices of spreads may be negative
-    low, high = int((bids - reach).min()) - 1, int((asks + reach).max()) + 1
-    low, high = max(low, int(events.price.min())), min(high, int(events.price.max()))
+    low, high = max(min(lows), min(prices)), min(max(highs), max(prices))
     if high - low >= _WINDOW:
         raise ConfigError(
             f"limits.price_collar_bps {collar_bps:g}: orders may rest at {high - low:,} prices of this day; "
