@@ -6,7 +6,7 @@ from engine.backtest.lane.at_exchange import arrive, end_interval, forget, hand_
 from engine.backtest.lane.at_maker import finish_decision, look_by_time, on_book
 from engine.backtest.lane.state import ASKS_QUOTER, DONE, NEEDS_ROOM, has_room
 from market.columns import TRADE
-from market.compiled import compiled
+from market.compiled import compiled, inlined
 
 
 @compiled
@@ -51,7 +51,7 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
     return DONE
 
 
-@compiled
+@inlined
 def _pass_time(lane, exchange, maker, record, events, path, e, until_ns):  # type: ignore[no-untyped-def]
     """What is due before `until_ns`, with events before `e` taken: commands that arrive, and the maker's look at each
     second. What falls on an event's very time comes after it, as in Nautilus; of one moment the look comes first."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import inlined, record_of
 from strategies.admission import Limit
 from strategies.guard_rules import Fault, with_room
 from strategies.ladder import MAX_LEVELS
@@ -148,7 +148,7 @@ class Record(NamedTuple):
     counts: Any
 
 
-@compiled
+@inlined
 def lots_at(lane, exchange, side, price):  # type: ignore[no-untyped-def]
     """Lots of others at a price, 0 beyond the prices that are kept: none of our orders may rest there."""
     i = price - lane.low
@@ -157,7 +157,7 @@ def lots_at(lane, exchange, side, price):  # type: ignore[no-untyped-def]
     return exchange.lots[side - 1, i]
 
 
-@compiled
+@inlined
 def apply_book(lane, exchange, events, first, last, clear):  # type: ignore[no-untyped-def]
     """Keep the levels that an update's rows `first` to `last` set."""
     if clear:
@@ -170,7 +170,7 @@ def apply_book(lane, exchange, events, first, last, clear):  # type: ignore[no-u
             generations[events.side[r] - 1, i] = lane.generation
 
 
-@compiled
+@inlined
 def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
     """Whether whatever the next event may bring fits into all tables."""
     rows = maker.totals.rows + 2 * MAX_LEVELS
@@ -187,7 +187,7 @@ def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
     return lane.fills + rows <= len(record.fills) and _lags_fit(maker)
 
 
-@compiled
+@inlined
 def _lags_fit(maker):  # type: ignore[no-untyped-def]
     return not maker.data_guard.measures_lag or maker.data_guard.lags.end < len(maker.lags)
 
