@@ -39,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True):
     """(A, k) for the optimal-control baselines."""
     queue: QueueConfig | None = None
     """The queue model with its parameters, where `calibrated` has been resolved."""
+    quoter_sha256: str | None = None
+    """Of the file of a quoter of the user's own."""
 
 
 class TradingPlan(msgspec.Struct, frozen=True, kw_only=True):

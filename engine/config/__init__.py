@@ -3,12 +3,13 @@
 from engine.config.calibration import CalibrateConfig
 from engine.config.data import DataConfig, RecordConfig, RunsConfig
 from engine.config.live import FlattenConfig, LiveConfig, MonitorConfig, PaperConfig
-from engine.config.loading import load, override, type_of
+from engine.config.loading import examples_of, load, override, problem_of, type_of
 from engine.config.sections import Config
 from engine.config.simulation import BacktestConfig, VenueConfig
-from engine.config.trading import SHIPPED, ModelConfig, QuoterName, StrategyConfig
+from engine.config.trading import QUOTERS, SHIPPED, ModelConfig, QuoterName, StrategyConfig
 
 __all__ = [
+    "QUOTERS",
     "SHIPPED",
     "BacktestConfig",
     "CalibrateConfig",
@@ -24,7 +25,9 @@ __all__ = [
     "RunsConfig",
     "StrategyConfig",
     "VenueConfig",
+    "examples_of",
     "load",
     "override",
+    "problem_of",
     "type_of",
 ]
