@@ -174,9 +174,9 @@ def test_a_journal_is_replayed_with_the_file_that_it_was_made_with(
     verdict = verify(journal)
     assert verdict.decisions > 100
     assert not verdict.differences
-    with pytest.raises(ConfigError, match="made with .*mine.py:best; name a quoter's file"):
+    with pytest.raises(ConfigError, match=r"made with .*mine.py:best; name a quoter's file"):
         verify(journal, quoter="foic")
-    with pytest.raises(QuoterError, match="FILE.py:NAME"):
+    with pytest.raises(QuoterError, match=r"FILE\.py:NAME"):
         verify(journal, quoter="mine")
     moved = file.rename(tmp_path / "moved.py")
     with pytest.raises(QuoterError, match="cannot be read"):

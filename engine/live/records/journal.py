@@ -249,7 +249,7 @@ def verify(path: Path, artifact_folder: Path | None = None, quoter: str | None =
     config = header.config
     if quoter is not None and (header.quoter_sha256 is None or quoter in QUOTERS):
         raise ConfigError(
-            f"--quoter {quoter}: this journal was made with {header.quoter}; name a quoter's file only where it has moved"
+            f"--quoter {quoter}: this journal was made with {header.quoter}; name a quoter's file where it has moved"
         )
     predictor = None
     if header.artifact is not None:
