@@ -209,6 +209,9 @@ class OurQuoter:
     """What our quoters share: a record of parameters, and the compiled function that reads it."""
 
     needs_forecast = False
+    looks_at_costs = False
+    sha256: str | None = None
+    """Of a file; ours stand in none."""
     kind: ClassVar[QuoterKind]
 
     def __init__(self, **parameters: float) -> None:
@@ -225,6 +228,7 @@ class CmmQuoter(OurQuoter):
     """CMM's own, see `cmm_best`."""
 
     needs_forecast = True
+    looks_at_costs = True
     kind = QuoterKind.CMM
 
     def __init__(self, config: CmmConfig, break_even_ticks: float) -> None:

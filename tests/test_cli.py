@@ -265,7 +265,7 @@ def test_an_empty_catalog_names_the_command_that_fills_it(home: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("strategy: {quoter: best}", ("config.yaml", "strategy.quoter", "invalid enum value")),
+        ("strategy: {quoter: best}", ("config.yaml", "strategy.quoter", "expected one of cmm, foic")),
         ("limits: {max_position_lots: ten}", ("config.yaml", "limits.max_position_lots", "expected `int`")),
         ("secrets: {}", ("config.yaml", "secrets")),
         ("[1, 2]", ("config.yaml", "keys and values")),

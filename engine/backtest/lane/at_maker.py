@@ -24,6 +24,7 @@ from strategies.guard_rules import (
     quoted,
 )
 from strategies.order_table import State, lay_out
+from strategies.own_quoter import BY_ADDRESS, is_usable
 from strategies.quoters import quote
 from strategies.quoting_hours import contains
 from strategies.trading_state import Reason
@@ -86,7 +87,7 @@ def look_by_time(lane, exchange, maker, record, path, now_ns):  # type: ignore[n
 
 @inlined
 def on_book(lane, exchange, maker, record, events, path, e, b):  # type: ignore[no-untyped-def]
-    """A book update, the day's `b`th; returns whether a quoter that only Python can ask has to be asked now."""
+    """A book update, the day's `b`th; returns whether a quoter gave no prices, and Python has to hear why."""
     ts, shown = events.ts[e], events.shown[e]
     record.counts.book_updates += 1
     lane.state = events.state[e]
@@ -146,8 +147,11 @@ def _begin_decision(lane, maker, record, path, b, now_ns):  # type: ignore[no-un
     before_quoter(maker.settings, situation, maker.plan)
     if maker.plan.step != _QUOTED:
         return False
-    if maker.quoter.kind < 0:
-        return True
+    if maker.quoter.kind == BY_ADDRESS:
+        maker.plan.bid, maker.plan.ask = maker.own(
+            market, situation.forecast, situation.risk.position, maker.settings.limits.max_position_lots
+        )
+        return not is_usable(maker.plan.bid, maker.plan.ask)
     maker.plan.bid, maker.plan.ask = quote(
         maker.quoter, market, situation.forecast, situation.risk.position, maker.settings.limits.max_position_lots
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.backtest.lane.at_exchange import arrive, end_interval, forget, hand_out, match_event, next_arrival
 from engine.backtest.lane.at_maker import finish_decision, look_by_time, on_book
-from engine.backtest.lane.state import ASKS_QUOTER, DONE, NEEDS_ROOM, has_room
+from engine.backtest.lane.state import DONE, NEEDS_ROOM, NO_PRICES, has_room
 from market.columns import TRADE
 from market.compiled import compiled, inlined
 
@@ -45,7 +45,7 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         lane.book = b + 1
         if on_book(lane, exchange, maker, record, events, path, e, b):
             lane.asking = True
-            return ASKS_QUOTER
+            return NO_PRICES
     if lane.event == len(events.kind) and has_room(lane, exchange, maker, record):
         _pass_time(lane, exchange, maker, record, events, path, lane.event, events.ts[lane.event - 1] + 1)
     return DONE
