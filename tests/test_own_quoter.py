@@ -127,7 +127,7 @@ def traded(sim: tuple[Catalog, Day], quoter: str, engine: str = "fast") -> Episo
         Config(), {"strategy.quoter": quoter, "backtest.engine": engine, "strategy.offset.offset_ticks": 1}
     )
     kind = quoter_kind(quoter)
-    plan = Plan(config, quoter, SHIPPED if kind.needs_forecast else None, None, QUEUE, kind.sha256)
+    plan = Plan(config, quoter, SHIPPED if kind.needs_forecast else None, None, QUEUE, quoter_sha256=kind.sha256)
     return run_day(*sim, plan)
 
 

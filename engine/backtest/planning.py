@@ -40,7 +40,7 @@ def make_plan(
         notes.append(why)
     queue, why = calibration.resolve(catalog, first.instrument, first.date, config.venue.queue)
     notes.append(why)
-    return Plan(config, quoter, path, fitted, queue, kind.sha256), notes
+    return Plan(config, quoter, path, fitted, queue, quoter_sha256=kind.sha256), notes
 
 
 def _forecaster(config: Config, chosen: list[Day]) -> tuple[Path, list[str]]:
