@@ -58,7 +58,7 @@ def columns_of_day(catalog: Catalog, day: Day) -> Columns:
 
 
 def _happened(catalog: Catalog, day: Day) -> Iterable[Happened]:
-    for ts, _, changes, trade in moments(catalog, day):
+    for ts, _, changes, trade, _ in moments(catalog, day):
         if trade is not None:
             yield ts, trade.price, trade.lots, trade.side
         else:
