@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.config import QuoterName
 from engine.plan import Plan, TradingPlan
 from market.errors import ConfigError
 from market.ledger import Ledger
@@ -11,6 +12,7 @@ from models.ensemble.predictor import Predictor
 from strategies.decision import Decider
 from strategies.feature_stream import FeatureStream
 from strategies.maker import MarketMaker
+from strategies.own_quoter import OwnQuoter
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
     CmmQuoter,
@@ -18,6 +20,7 @@ from strategies.quoters import (
     GlftQuoter,
     LiicQuoter,
     LtiicQuoter,
+    OurQuoter,
     Quoter,
 )
 from strategies.wiring import MakerConfig, Ports, Quoting
@@ -31,13 +34,33 @@ def make_predictor(run: Plan) -> Predictor | None:
     return Predictor(run.artifact, run.config.model.recalibrate) if run.artifact is not None else None
 
 
+_OURS: dict[str, type[OurQuoter]] = {
+    "cmm": CmmQuoter, "foic": FoicQuoter, "liic": LiicQuoter, "ltiic": LtiicQuoter, "as": AvellanedaStoikovQuoter,
+    "glft": GlftQuoter,
+}  # fmt: skip
+
+
+def quoter_kind(quoter: QuoterName, sha256: str | None = None) -> type[OurQuoter] | OwnQuoter:
+    """What a quoter asks for, before its parameters are known: ours by class, one of a user's own from its file.
+
+    Raises
+    ------
+    QuoterError
+        There is no such quoter in the file, or the file has not the content that is wanted.
+
+    """
+    return _OURS[quoter] if quoter in _OURS else OwnQuoter(quoter, sha256)
+
+
 def make_quoter(run: Plan, break_even_ticks: float) -> Quoter:
     """The quoter that a run names."""
-    s = run.config.strategy
+    s, kind = run.config.strategy, quoter_kind(run.quoter, run.quoter_sha256)
+    if isinstance(kind, OwnQuoter):
+        return kind
     if run.quoter == "cmm":
         return CmmQuoter(s.cmm, break_even_ticks)
-    if run.quoter in ("foic", "liic", "ltiic"):
-        return {"foic": FoicQuoter, "liic": LiicQuoter, "ltiic": LtiicQuoter}[run.quoter](s.offset)
+    if issubclass(kind, FoicQuoter):
+        return kind(s.offset)
     if run.intensity is None:
         raise ConfigError(f"quoter {run.quoter} needs intensities: set strategy.intensity.a and strategy.intensity.k")
     a, k = run.intensity

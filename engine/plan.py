@@ -41,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The queue model with its parameters, where `calibrated` has been resolved."""
     closed: tuple[tuple[int, int], ...] = ()
     """Times of a recorded day in which nothing is quoted, (start, end) in ns: rising, apart, the end not included."""
+    quoter_sha256: str | None = None
+    """Of the file of a quoter of the user's own."""
 
 
 class TradingPlan(msgspec.Struct, frozen=True, kw_only=True):

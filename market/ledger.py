@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import compiled
+from market.compiled import inlined
 from market.events import BID
 from market.records import row, state_of
 from market.valuation import PLAIN, VALUE, Valuation, mark_value
@@ -18,7 +18,7 @@ LEDGER = np.dtype(
 """Lots, money in and out (fees included), equity at the start of the trading day, and what a lot is worth."""
 
 
-@compiled
+@inlined
 def on_fill(ledger: Any, side: int, price: int, lots: int, commission: float) -> None:
     """Count a fill."""
     ledger = row(ledger)
@@ -27,7 +27,7 @@ def on_fill(ledger: Any, side: int, price: int, lots: int, commission: float) ->
     ledger.flow -= signed * mark_value(ledger.value, float(price)) + commission
 
 
-@compiled
+@inlined
 def equity(ledger: Any, mid_ticks: float) -> float:
     """Money in and out plus the position at mid."""
     ledger = row(ledger)
@@ -35,14 +35,14 @@ def equity(ledger: Any, mid_ticks: float) -> float:
     return worth
 
 
-@compiled
+@inlined
 def pnl(ledger: Any, mid_ticks: float) -> float:
     """What the trading day has earned so far, after fees."""
     earned: float = equity(ledger, mid_ticks) - row(ledger).base
     return earned
 
 
-@compiled
+@inlined
 def new_day(ledger: Any, mid_ticks: float) -> None:
     """A trading day begins: its PnL counts from here."""
     row(ledger).base = equity(ledger, mid_ticks)

@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled, plain
+from market.compiled import inlined, plain
 from market.records import state_of
 
 VALUE = np.dtype([("factor", np.float64), ("inverse", np.bool_)], align=True)
 """`factor` is the money that a lot gains by a tick, of an `inverse` contract the coins that a lot buys at one tick."""
 
 
-@compiled
+@inlined
 def mark_value(value: Any, ticks: Any) -> Any:
     """Value of one lot held long at a price, up to a constant, settlement currency."""
     if value.inverse:
@@ -26,7 +26,7 @@ def mark_value(value: Any, ticks: Any) -> Any:
     return value.factor * ticks
 
 
-@compiled
+@inlined
 def turnover(value: Any, ticks: float) -> float:
     """What trading one lot at a price moves, settlement currency."""
     moved: float = abs(mark_value(value, ticks))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import compiled
+from market.compiled import compiled, inlined
 from market.events import ASK, BID
 from market.records import row
 from market.valuation import turnover
@@ -65,7 +65,7 @@ _NO_BID, _NO_ASK = -_MOST, _MOST
 _LEAST_VALUE = 1e-12  # a price of nothing divides by this
 
 
-@compiled
+@inlined
 def _whole(lots: float) -> int:
     """Whole lots, towards zero; what no integer holds is more than any order."""
     if lots >= _MOST:
@@ -73,19 +73,19 @@ def _whole(lots: float) -> int:
     return -_MOST if lots <= -_MOST else int(lots)
 
 
-@compiled
+@inlined
 def _value(value: Any, ticks: float) -> float:
     worth = turnover(value, ticks)
     return _LEAST_VALUE if worth < _LEAST_VALUE else worth
 
 
-@compiled
+@inlined
 def _left(limit: float, used: float, worth: float) -> int:
     """Lots that a limit in money leaves; where what is used is not known, none."""
     return 0 if math.isnan(used) else _whole((limit - used) / worth)
 
 
-@compiled
+@inlined
 def _is_unanswered(standing: Any, actions: Any, k: int, side: int, price: int) -> bool:
     """Whether an order of ours at that price waits for the venue's answer, or is among the first `k` actions."""
     found = False
@@ -96,7 +96,7 @@ def _is_unanswered(standing: Any, actions: Any, k: int, side: int, price: int) -
     return found
 
 
-@compiled
+@inlined
 def _refusal(
     limits: Any, risk: Any, standing: Any, mid_ticks: float, count: int, touch: Any, actions: Any, i: int, k: int
 ) -> int:
@@ -119,7 +119,7 @@ def _refusal(
     return refusal
 
 
-@compiled
+@inlined
 def _fit(
     limits: Any, value: Any, risk: Any, mid_ticks: float, side: int, price: int, size: int, room: int, resting: Any
 ) -> tuple[int, int]:

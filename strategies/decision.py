@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from market.compiled import compiled
+from market.compiled import inlined
 from market.events import ASK, BID
 from market.records import row, state_of
 from market.valuation import PLAIN, VALUE, Valuation
@@ -109,13 +109,13 @@ def settings_of(
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def _mid(market: Any) -> float:
     mid: float = 0.5 * (market.bid_ticks + market.ask_ticks)
     return mid
 
 
-@compiled
+@inlined
 def before_quoter(settings: Any, situation: Any, plan: Any) -> None:
     """Begin a plan. Where its step is QUOTED, a quoter has to set `bid` and `ask` next."""
     settings, situation, plan = row(settings), row(situation), row(plan)
@@ -131,7 +131,7 @@ def before_quoter(settings: Any, situation: Any, plan: Any) -> None:
     plan.ask = _mid(situation.market) + away
 
 
-@compiled
+@inlined
 def _volume(situation: Any) -> float:
     """Forecast volume, lots; 0 where there is none. libm's expm1: numpy's last bit depends on the processor."""
     if situation.fault or not situation.has_forecast:
@@ -141,7 +141,7 @@ def _volume(situation: Any) -> float:
     return 0.0 if volume < 0.0 else volume
 
 
-@compiled
+@inlined
 def _plan_ladder(settings: Any, situation: Any, plan: Any) -> None:
     """The ladder wanted: empty on paused sides, and on both where a fault pulls the quotes."""
     plan.bids = 0
@@ -159,7 +159,7 @@ def _plan_ladder(settings: Any, situation: Any, plan: Any) -> None:
         plan.asks = asks
 
 
-@compiled
+@inlined
 def after_quoter(
     settings: Any, situation: Any, touchable: Any, standing: Any, plan: Any, actions: Any, verdict: Any
 ) -> None:
@@ -196,7 +196,7 @@ def after_quoter(
     plan.actions = n
 
 
-@compiled
+@inlined
 def decide(
     settings: Any, quoter: Any, situation: Any, touchable: Any, standing: Any, plan: Any, actions: Any, verdict: Any
 ) -> None:

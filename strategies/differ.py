@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import inlined
 from market.events import BID
 from market.records import row, state_of
 from strategies.values import ACTION, Action, Kind
@@ -60,7 +60,7 @@ def differ_state(config: DifferConfig) -> Any:
     return state_of(DIFFER, **msgspec.structs.asdict(config))
 
 
-@compiled
+@inlined
 def tolerance_of(differ: Any, sigma_ticks: float) -> int:
     """How much too passive an order may be, ticks; half a tick goes to the even one."""
     differ = row(differ)
@@ -68,7 +68,7 @@ def tolerance_of(differ: Any, sigma_ticks: float) -> int:
     return ticks
 
 
-@compiled
+@inlined
 def _match(differ: Any, inward: int, wanted: Any, resting: Any, tolerance: int, verdict: Any, missing: Any) -> None:
     """Match wanted levels to resting orders of one side, best levels first, nearest price first.
 
@@ -97,7 +97,7 @@ def _match(differ: Any, inward: int, wanted: Any, resting: Any, tolerance: int, 
             missing[j] = 0
 
 
-@compiled
+@inlined
 def _write(action: Any, kind: int, side: int, price: int, size: int, order: int) -> None:
     action.kind = kind
     action.side = side
@@ -106,7 +106,7 @@ def _write(action: Any, kind: int, side: int, price: int, size: int, order: int)
     action.order = order
 
 
-@compiled
+@inlined
 def diff_side(
     differ: Any,
     side: int,

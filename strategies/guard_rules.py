@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from market.array_book import BookState
-from market.compiled import allocating, compiled
+from market.compiled import allocating, inlined
 from market.events import ASK, BID
 from market.records import row
 from strategies.trading_state import Reason
@@ -55,7 +55,7 @@ def with_room(rolling: Any, kept: Any) -> Any:
     return table
 
 
-@compiled
+@inlined
 def rolling_least(rolling: Any, kept: Any, ts_ns: int, value: int) -> int:
     """Take a value; return the least of the window that ends now. There has to be room in `kept (n,) STAMP`."""
     rolling = row(rolling)
@@ -102,7 +102,7 @@ nothing), since when all has been well (0: it is not), and how much later the la
 window."""
 
 
-@compiled
+@inlined
 def _follow(guard: Any, sequence: int, clear: bool) -> None:
     if clear or not guard.has_sequence:
         guard.gap = False
@@ -112,7 +112,7 @@ def _follow(guard: Any, sequence: int, clear: bool) -> None:
     guard.has_sequence = True
 
 
-@compiled
+@inlined
 def _judge(guard: Any, problem: int, now_ns: int) -> int:
     """What is wrong, for as long as all has to be well again before it is over."""
     if problem != _WELL:
@@ -129,7 +129,7 @@ def _judge(guard: Any, problem: int, now_ns: int) -> int:
     return _WELL
 
 
-@compiled
+@inlined
 def data_on_book(guard: Any, kept: Any, ts_ns: int, ts_event: int, sequence: int, clear: bool, state: int) -> int:
     """Take a book update and the `BookState` after it; return what is wrong.
 
@@ -154,7 +154,7 @@ def data_on_book(guard: Any, kept: Any, ts_ns: int, ts_event: int, sequence: int
     return _judge(guard, problem, ts_ns)
 
 
-@compiled
+@inlined
 def data_on_time(guard: Any, now_ns: int) -> int:
     """Time passes without an update; return what is wrong."""
     guard = row(guard)
@@ -162,7 +162,7 @@ def data_on_time(guard: Any, now_ns: int) -> int:
     return _judge(guard, _STALE, now_ns) if now_ns - guard.last_ns > guard.stale_ns else _WELL
 
 
-@compiled
+@inlined
 def needs_snapshot(guard: Any) -> bool:
     """Whether updates were lost, by their numbers or by a book that stays crossed: it is wrong until sent whole."""
     guard = row(guard)
@@ -192,7 +192,7 @@ MODEL_GUARD = np.dtype(
 range when that was looked at last."""
 
 
-@compiled
+@inlined
 def model_fault(guard: Any, has_forecast: bool, confidence: float, took_ns: int) -> int:
     """What is wrong with a forecast (that there is none: it was not finite) that took so long."""
     guard = row(guard)
@@ -218,7 +218,7 @@ MONEY_GUARD = np.dtype([(name, np.float64) for name in ("loss_budget", "max_draw
 """Limits in settlement currency (NaN for none), then memory: the day's highest PnL and the largest share in use."""
 
 
-@compiled
+@inlined
 def money_check(guard: Any, pnl: float) -> int:
     """Take the day's PnL; return the limit that it breaks. Not a number breaks both."""
     guard = row(guard)
@@ -251,7 +251,7 @@ FILL_SIDE = np.dtype(
 has a row for each side, by its number."""
 
 
-@compiled
+@inlined
 def fill_pauses(guard: Any, sides: Any, recent: Any, side: int, ts_ns: int) -> bool:
     """Take a fill; return whether it pauses its side. `recent (3, fills) int64` are rings of times."""
     guard, own, times = row(guard), sides[side], recent[side]
@@ -271,7 +271,7 @@ def fill_pauses(guard: Any, sides: Any, recent: Any, side: int, ts_ns: int) -> b
     return True
 
 
-@compiled
+@inlined
 def quoted(sides: Any, side: int, best: int) -> None:
     """A side is quoted from a best price (ticks) on; where that moved, fills count anew."""
     own = sides[side]
@@ -280,7 +280,7 @@ def quoted(sides: Any, side: int, best: int) -> None:
         own.count = 0
 
 
-@compiled
+@inlined
 def is_paused(guard: Any, sides: Any, side: int, now_ns: int) -> bool:
     """Whether a side is paused; a clock that was set back does not prolong it by as much."""
     own = sides[side]
@@ -288,7 +288,7 @@ def is_paused(guard: Any, sides: Any, side: int, now_ns: int) -> bool:
     return lasts
 
 
-@compiled
+@inlined
 def paused_sides(guard: Any, sides: Any, now_ns: int) -> tuple[bool, bool]:
     """Whether bids and asks are paused."""
     return is_paused(guard, sides, BID, now_ns), is_paused(guard, sides, ASK, now_ns)
@@ -300,7 +300,7 @@ BUDGET = np.dtype([("per_s", np.float64), ("level", np.float64), ("at", np.int64
 """Messages a second (NaN: without limit), what the bucket holds, and when it was filled last."""
 
 
-@compiled
+@inlined
 def budget_left(budget: Any, now_ns: int) -> float:
     """Messages that may go out now."""
     budget = row(budget)
@@ -313,7 +313,7 @@ def budget_left(budget: Any, now_ns: int) -> float:
     return level
 
 
-@compiled
+@inlined
 def budget_spend(budget: Any, messages: int) -> None:
     """Messages went out; cancels may overdraw it."""
     budget = row(budget)

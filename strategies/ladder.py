@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import compiled
+from market.compiled import inlined
 from market.records import row, state_of
 from strategies.values import Ladder
 
@@ -56,7 +56,7 @@ def ladder_state(config: LadderConfig) -> Any:
     return state_of(LADDER, **msgspec.structs.asdict(config))
 
 
-@compiled
+@inlined
 def _fill_side(ladder: Any, out: Any, best: int, direction: int, scale: float, room: int) -> int:
     """Fill one side; return its levels. Prices move away from the touch, total size stays within `room`."""
     filled = 0
@@ -72,7 +72,7 @@ def _fill_side(ladder: Any, out: Any, best: int, direction: int, scale: float, r
     return filled
 
 
-@compiled
+@inlined
 def build_ladder(
     ladder: Any,
     out: Any,

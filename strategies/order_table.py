@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import allocating, compiled
+from market.compiled import allocating, inlined
 from market.events import ASK, BID
 from market.records import row
 
@@ -53,7 +53,7 @@ def with_room(table: Any, totals: Any) -> Any:
     return longer
 
 
-@compiled
+@inlined
 def find(table: Any, totals: Any, key: int) -> int:
     """The row of an order, -1 where it is not working."""
     totals = row(totals)
@@ -63,7 +63,7 @@ def find(table: Any, totals: Any, key: int) -> int:
     return _NONE
 
 
-@compiled
+@inlined
 def _shift(totals: Any, side: int, lots: int) -> None:
     if side == BID:
         totals.buys += lots
@@ -71,7 +71,7 @@ def _shift(totals: Any, side: int, lots: int) -> None:
         totals.sells += lots
 
 
-@compiled
+@inlined
 def _remove(table: Any, totals: Any, at: int) -> None:
     totals.orders -= 1
     totals.rows -= 1
@@ -80,7 +80,7 @@ def _remove(table: Any, totals: Any, at: int) -> None:
         table[i] = table[i + 1]
 
 
-@compiled
+@inlined
 def sent(table: Any, totals: Any, side: int, price: int, size: int, beyond_depth: bool, now_ns: int) -> int:
     """An order was sent; return its key. There has to be room for it."""
     totals = row(totals)
@@ -102,7 +102,7 @@ def sent(table: Any, totals: Any, side: int, price: int, size: int, beyond_depth
     return totals.last_key  # type: ignore[no-any-return]
 
 
-@compiled
+@inlined
 def accepted(table: Any, totals: Any, key: int) -> None:
     """The venue has an order."""
     at = find(table, totals, key)
@@ -110,7 +110,7 @@ def accepted(table: Any, totals: Any, key: int) -> None:
         table[at].state = _RESTING
 
 
-@compiled
+@inlined
 def asked(table: Any, totals: Any, key: int, state: int, now_ns: int) -> None:
     """An amendment (CHANGING) or a cancel (CANCELLING) of an order was sent."""
     at = find(table, totals, key)
@@ -119,7 +119,7 @@ def asked(table: Any, totals: Any, key: int, state: int, now_ns: int) -> None:
         table[at].since_ns = now_ns
 
 
-@compiled
+@inlined
 def put_back(table: Any, totals: Any, key: int, state: int) -> None:
     """What was asked of an order was refused: it rests, or is still on its way (SENT)."""
     at = find(table, totals, key)
@@ -127,7 +127,7 @@ def put_back(table: Any, totals: Any, key: int, state: int) -> None:
         table[at].state = state
 
 
-@compiled
+@inlined
 def resized(table: Any, totals: Any, key: int, left: int) -> None:
     """The venue says how much is left after an amendment (or its refusal)."""
     totals = row(totals)
@@ -143,7 +143,7 @@ def resized(table: Any, totals: Any, key: int, left: int) -> None:
         _remove(table, totals, at)
 
 
-@compiled
+@inlined
 def filled(table: Any, totals: Any, key: int, lots: int) -> tuple[int, bool]:
     """Count a fill into the position; return the order's side and whether it was placed beyond the depth shown.
 
@@ -164,7 +164,7 @@ def filled(table: Any, totals: Any, key: int, lots: int) -> tuple[int, bool]:
     return side, beyond_depth
 
 
-@compiled
+@inlined
 def gone(table: Any, totals: Any, key: int) -> None:
     """Cancelled, rejected, expired or filled: nothing of it can fill any more."""
     totals = row(totals)
@@ -173,7 +173,7 @@ def gone(table: Any, totals: Any, key: int) -> None:
         _remove(table, totals, at)
 
 
-@compiled
+@inlined
 def unanswered(table: Any, totals: Any, before_ns: int) -> int:
     """How many orders wait for the venue's word since before a time: what became of them is unknown."""
     totals = row(totals)
@@ -183,7 +183,7 @@ def unanswered(table: Any, totals: Any, before_ns: int) -> int:
     return waiting
 
 
-@compiled
+@inlined
 def _lay_out_side(table: Any, totals: Any, side: int, touchable: Any, keys: Any, n: int) -> int:
     for i in range(totals.rows):
         if table[i].side == side and table[i].state <= _RESTING:
@@ -194,7 +194,7 @@ def _lay_out_side(table: Any, totals: Any, side: int, touchable: Any, keys: Any,
     return n
 
 
-@compiled
+@inlined
 def lay_out(table: Any, totals: Any, situation: Any, touchable: Any, standing: Any, keys: Any) -> None:
     """Write what a decision has to know of our orders; their counts and the exposure go into the situation.
 

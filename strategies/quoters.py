@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from market.compiled import compiled
+from market.compiled import inlined
 from market.records import row, state_of
 from models.ensemble.predictor import Forecast
 from strategies.values import FORECAST, MARKET, Market
@@ -120,7 +120,7 @@ formula multiplies by the sigma, both of the optimal-control baselines.
 """
 
 
-@compiled
+@inlined
 def cmm_best(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int) -> tuple[float, float]:
     """Reservation price from forecast and inventory, half-spread from forecast spread, costs and confidence."""
     centre = 0.5 * (market.bid_ticks + market.ask_ticks) + quoter.alpha * forecast.mid_change_ticks
@@ -134,7 +134,7 @@ def cmm_best(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int
     return centre - half, centre + half
 
 
-@compiled
+@inlined
 def foic_best(quoter: Any, market: Any) -> tuple[float, float]:
     """Fixed offset with inventory constraint: quotes at mid ± offset; a side at its limit is dropped.
 
@@ -144,7 +144,7 @@ def foic_best(quoter: Any, market: Any) -> tuple[float, float]:
     return mid - quoter.offset_ticks, mid + quoter.offset_ticks
 
 
-@compiled
+@inlined
 def liic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[float, float]:
     """Offsets linear in inventory: both quotes move against it. Source: as FOIC."""
     bid, ask = foic_best(quoter, market)
@@ -152,7 +152,7 @@ def liic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[flo
     return bid - shift, ask - shift
 
 
-@compiled
+@inlined
 def ltiic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[float, float]:
     """Offsets linear in inventory and in a trend signal, the expert that IMM imitates. Source: as FOIC."""
     bid, ask = liic_best(quoter, market, inventory, limit)
@@ -160,7 +160,7 @@ def ltiic_best(quoter: Any, market: Any, inventory: int, limit: int) -> tuple[fl
     return bid + shift, ask + shift
 
 
-@compiled
+@inlined
 def as_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
     """Reservation price s − q γ σ² (T−t), spread γ σ² (T−t) + (2/γ) ln(1 + γ/k).
 
@@ -172,7 +172,7 @@ def as_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-@compiled
+@inlined
 def glft_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
     """Asymptotic optimal quotes: δ = (1/γ) ln(1 + γ/k) + (1 ± 2q)/2 · √(σ²γ/(2kA) (1 + γ/k)^(1 + k/γ)).
 
@@ -188,7 +188,7 @@ def glft_best(quoter: Any, market: Any, inventory: int) -> tuple[float, float]:
 _CMM, _FOIC, _LIIC, _LTIIC, _AS = (int(kind) for kind in list(QuoterKind)[:5])
 
 
-@compiled
+@inlined
 def quote(quoter: Any, market: Any, forecast: Any, inventory: int, limit: int) -> tuple[float, float]:
     """Best bid and ask wanted by the quoter of a record, in ticks."""
     quoter, market, forecast = row(quoter), row(market), row(forecast)
@@ -209,6 +209,9 @@ class OurQuoter:
     """What our quoters share: a record of parameters, and the compiled function that reads it."""
 
     needs_forecast = False
+    looks_at_costs = False
+    sha256: str | None = None
+    """Of a file; ours stand in none."""
     kind: ClassVar[QuoterKind]
 
     def __init__(self, **parameters: float) -> None:
@@ -225,6 +228,7 @@ class CmmQuoter(OurQuoter):
     """CMM's own, see `cmm_best`."""
 
     needs_forecast = True
+    looks_at_costs = True
     kind = QuoterKind.CMM
 
     def __init__(self, config: CmmConfig, break_even_ticks: float) -> None:

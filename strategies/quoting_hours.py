@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from market.compiled import compiled
+from market.compiled import inlined
 
 
-@compiled
+@inlined
 def contains(opens: Any, stops: Any, ts_ns: int) -> bool:
     """Whether the last session to open by then has not stopped; opens and stops (sessions,) int64 ns, in order."""
     low, high = 0, len(opens)

@@ -42,6 +42,7 @@ KINDS = {
     "levels": Kind("BTCUSDT-PERP.BINANCE", "binance", 0, dt.datetime(2024, 7, 18, 9), (*_SOON, 5_500.0), 600_000),
     "inverse": Kind("XBTUSD.BITMEX", "", 0, dt.datetime(2024, 7, 18, 9), _SOON, 120_000),
     "orders": Kind("QR.SIM", "", 0, dt.datetime(2024, 7, 18, 9), _SOON),
+    "spread": Kind("QR.SIM", "", 0, dt.datetime(2024, 7, 18, 9), _SOON, 0),
     "shown": Kind("QR.SIM", "", 3, dt.datetime(2024, 7, 18, 9), _SOON),
 }
 

@@ -149,7 +149,7 @@ def test_tables_grow_where_they_are_full_and_nowhere_else(
     monkeypatch.setattr(lane_day, "_LAGS", 4)
     days: list[LaneDay] = []
     record_of = lane_day.LaneRecord
-    monkeypatch.setattr(lane_day, "LaneRecord", lambda day, wall_s: (days.append(day), record_of(day, wall_s))[1])
+    monkeypatch.setattr(lane_day, "LaneRecord", lambda day, *rest: (days.append(day), record_of(day, *rest))[1])
     narrow = {"guard.data.max_lag_ms": 500.0, "guard.data.lag_window_s": 0.5, "guard.data.healthy_s": 0.0}
     draws = {"venue.latency.order": {"kind": "quantiles", "quantiles_ms": [0.0, 50.0, 700.0]}}
     agreed(tmp_path, kind, 7, "foic", {**narrow, **draws})

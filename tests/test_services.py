@@ -15,7 +15,7 @@ from engine.artifacts import compare_artifacts, list_artifacts, verify_artifact
 from engine.backtest.backtest import backtest, prepare
 from engine.backtest.datasets import record_instrument
 from engine.cli.main import main
-from engine.config import SHIPPED, Config, QuoterName, load, override, type_of
+from engine.config import QUOTERS, SHIPPED, Config, QuoterName, examples_of, load, override, type_of
 from engine.live.records.contents import contents
 from engine.live.records.journal import verify
 from engine.live.trading.paper import paper_replay
@@ -105,16 +105,20 @@ def test_keys_that_hold_together_are_overridden_together() -> None:
     assert override(changed, {}) == changed
     assert override(Config(), {"backtest.sensitivity": Config().backtest.sensitivity}).hash == Config().hash
     assert get_args(type_of("strategy.quoter")) == get_args(QuoterName.__value__)
+    assert examples_of(type_of("strategy.quoter")) == [*QUOTERS, "FILE.py:NAME"]
 
 
 def test_an_option_is_what_the_key_may_be(config: Config) -> None:
-    listed = "[" + "|".join(get_args(QuoterName.__value__)) + "]"
+    listed = "[" + "|".join([*QUOTERS, "FILE.py:NAME"]) + "]"
     assert listed in "".join(cmm("backtest", "--help").stdout.split())
     refused = cmm("monitor", "--port", "99999")
     assert (refused.exit_code, refused.stderr) == (2, "error: --port 99999: expected `int` <= 65535\n")
     refused = cmm("backtest", "--instrument", "QR.SIM", "--quoter", "best")
     assert refused.exit_code == 2
-    assert "'best' is not one of 'cmm'" in refused.stderr
+    assert refused.stderr == f"error: --quoter best: expected one of {', '.join(QUOTERS)}, FILE.py:NAME\n"
+    refused = cmm("backtest", "--instrument", "QR.SIM", "--fees", "best")
+    assert refused.exit_code == 2
+    assert "'best' is not one of 'exchange'" in refused.stderr
 
 
 @pytest.mark.parametrize("text", ["limits.max_position_lots=[", "limits.max_position_lots={a: }}"])

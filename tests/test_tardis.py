@@ -42,6 +42,14 @@ def test_best_quotes_and_trades_are_a_recording() -> None:
     assert '"depth": 1' in next(Path().glob("data/manifest/*/*.json")).read_text()
 
 
+def test_trades_alone_are_a_recording() -> None:
+    rows = [f"{ROW},{US},{US + i},{i},buy,{price},{size}" for i, price, size in ((1, 64000, 1), (2, 64000.05, 1))]
+    told = imported(write(named("trades"), TRADES, *rows, f"{ROW},{US},{US + 3},3,unknown,64000.1,0.5"))
+    assert told == {"off_tick": 1}
+    assert trades(BTC) == [(64000.0, 1000, "buy"), (64000.1, 500, "none")]
+    assert books(BTC) == []
+
+
 def test_of_several_books_the_one_that_tells_most_is_read() -> None:
     quotes = write(named("quotes"), QUOTES, quote(0, 64000.3, 64000.0))
     ticker = write(named("book_ticker"), QUOTES, quote(0, 64000.2, 64000.0))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.artifacts import choose_artifact, leaks
+from engine.assembly import quoter_kind
 from engine.backtest.dataset_recorder import record_day
 from engine.calibration import calibrate as calibration
 from engine.config import Config, QuoterName
@@ -15,6 +16,7 @@ from engine.progress import SILENT, Progress
 from models.errors import ModelError
 from models.features import dataset
 from strategies.intensity import fit_intensity
+from strategies.own_quoter import OwnQuoter
 from venues.recordings.catalog import Catalog, Day
 
 _FALLBACK = (1.0, 0.5)  # A in 1/s and k in 1/tick where nothing can be fitted
@@ -26,7 +28,10 @@ def make_plan(
 ) -> tuple[Plan, list[str]]:
     """Resolve artifact, intensities and queue model; the notes say what was chosen and warn of what flatters."""
     quoter, first = config.strategy.quoter, chosen[0]
-    path, notes = _forecaster(config, chosen) if quoter == "cmm" else (None, [])
+    kind = quoter_kind(quoter)
+    path, notes = _forecaster(config, chosen) if kind.needs_forecast else (None, [])
+    if isinstance(kind, OwnQuoter):
+        notes.append(kind.note)
     with progress.share("fitting intensities") as update:
         fitted, why = fit_intensities(
             catalog, first.instrument, first.date, quoter, config, lambda date, share: update(str(date), share)
@@ -35,7 +40,7 @@ def make_plan(
         notes.append(why)
     queue, why = calibration.resolve(catalog, first.instrument, first.date, config.venue.queue)
     notes.append(why)
-    return Plan(config, quoter, path, fitted, queue), notes
+    return Plan(config, quoter, path, fitted, queue, quoter_sha256=kind.sha256), notes
 
 
 def _forecaster(config: Config, chosen: list[Day]) -> tuple[Path, list[str]]:

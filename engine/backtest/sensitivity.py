@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from engine.assembly import make_predictor
+from engine.assembly import make_predictor, quoter_kind
 from engine.backtest import nautilus_lane
 from engine.backtest.episode import Episode
 from engine.backtest.lanes import engine_of, open_markets, trade_market
@@ -153,7 +153,7 @@ def grid(
 def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> bytes:
     """What decides which orders are sent and filled, of all that the cases differ in."""
     costs: tuple[float, ...] = ()
-    if run.quoter == "cmm" and run.config.backtest.sensitivity == "full":
+    if quoter_kind(run.quoter).looks_at_costs and run.config.backtest.sensitivity == "full":
         floor = run.config.strategy.cmm.floor_ticks - run.config.strategy.cmm.margin_ticks
         costs = tuple(max(plan_day(run, catalog, day).break_even_ticks, floor) for day in days)
     money = run.config.guard.money

@@ -129,8 +129,9 @@ def monitor(config: Config) -> None:
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Make each decision again and compare.")
 @click.option("--artifact", type=click.Path(path_type=Path), help="Folder of the artifact, if it has moved.")
+@click.option("--quoter", metavar="FILE.py:NAME", help="The quoter of your own, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: bool) -> None:
+def replay_journal(journal: Path, verify: bool, artifact: Path | None, quoter: str | None, as_json: bool) -> None:
     """Show what a journal contains, or verify it decision by decision."""
     from engine.cli import console
     from engine.live.records.contents import contents
@@ -142,7 +143,7 @@ def replay_journal(journal: Path, verify: bool, artifact: Path | None, as_json: 
         console.emit(value, as_json, lambda: _show_contents(journal, found))
         return
     started = time.perf_counter()
-    verdict = verify_journal(journal, artifact)
+    verdict = verify_journal(journal, artifact, quoter)
     took = time.perf_counter() - started
     console.emit(verdict, as_json, lambda: _show_verdict(journal, verdict, took))
     sys.exit(1 if verdict.differences else 0)

@@ -92,11 +92,17 @@ class _OfKey(click.ParamType[Any]):
         return click.Choice(get_args(self._type)) if get_origin(self._type) is Literal and not self._but else None
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return self._choice.get_metavar(param, ctx) if self._choice is not None else None
+        if self._choice is not None:
+            return self._choice.get_metavar(param, ctx)
+        from engine.config import examples_of
+
+        examples = examples_of(self._type)
+        return f"[{'|'.join(examples)}]" if examples else None
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         import msgspec
 
+        from engine.config import problem_of
         from market.errors import ConfigError
 
         if self._choice is not None:
@@ -105,5 +111,4 @@ class _OfKey(click.ParamType[Any]):
             return msgspec.convert(value, self._type, strict=False)
         except msgspec.ValidationError as error:
             flag = param.opts[0] if param is not None else self._key
-            text = str(error)
-            raise ConfigError(f"{flag} {value}: {self._but or text[0].lower() + text[1:]}") from error
+            raise ConfigError(f"{flag} {value}: {self._but or problem_of(error, self._key)}") from error

@@ -32,9 +32,10 @@ def _show(kept: Kept) -> None:
     if table is not None:
         console.show_table(f"EPnL under other assumptions, {summary.currency}", ["", *table.fees], table.rows())
         console.say(table.headline)
+        console.say(f"{table.traded} of {len(table.cells)} sets of assumptions trade differently; {table.wall_s:.1f} s")
     how = "run again" if all(result.requoted for result in total.by_fees.values()) else "same fills"
     fees = ", ".join(f"{name} {number(result.epnl)}" for name, result in total.by_fees.items())
     console.say(f"EPnL by fee setting ({how}): {fees}")
     work = f"{total.book_updates:,} book updates, {total.order_actions:,} order actions"
-    console.say(f"{work}, {total.updates_per_s:,} updates/s")
+    console.say(f"{work}, {total.updates_per_s:,} updates/s ({summary.engine})")
     console.say(f"report {kept.page}")

@@ -116,7 +116,10 @@ class Chain:
         if not log.has_ended:
             end = min(end, log.end_ns)
         closed: tuple[tuple[int, int], ...] = () if is_replay and log.has_ended else ((end, _FOREVER),)
-        plan = Plan(self._assumed, header.quoter, artifact, header.intensity, self._queue(self._assumed), closed)
+        plan = Plan(
+            self._assumed, header.quoter, artifact, header.intensity, self._queue(self._assumed), closed=closed,
+            quoter_sha256=header.quoter_sha256,
+        )  # fmt: skip
         assumed = self._trade(plan)
         stages: list[Stage] = []
 

@@ -109,7 +109,7 @@ def _open_file(path: Path) -> Record:
         raise ConfigError(f"{path}: no journal; name a run folder, a live state folder or a journal (.jsonl)")
     folder = path.absolute().parent
     if (folder / "run.json").exists():
-        return _open_run(folder, path.name.replace("journal", "orders", 1))
+        return _open_run(folder, (path if path.name.startswith("orders") else order_log.beside(path)).name)
     if folder.name in ("journal", "orders") and (folder.parent / "store.sqlite").exists():
         return _open_state(folder.parent, path.name)
     raise ConfigError(

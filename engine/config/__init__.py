@@ -4,12 +4,13 @@ from engine.config.calibration import CalibrateConfig
 from engine.config.capture import CaptureConfig
 from engine.config.data import DataConfig, RecordConfig, RunsConfig
 from engine.config.live import FlattenConfig, LiveConfig, MonitorConfig, PaperConfig
-from engine.config.loading import apply, load, override, type_of
+from engine.config.loading import apply, examples_of, load, override, problem_of, type_of
 from engine.config.sections import Config
 from engine.config.simulation import BacktestConfig, VenueConfig
-from engine.config.trading import SHIPPED, ModelConfig, QuoterName, StrategyConfig
+from engine.config.trading import QUOTERS, SHIPPED, ModelConfig, QuoterName, StrategyConfig
 
 __all__ = [
+    "QUOTERS",
     "SHIPPED",
     "BacktestConfig",
     "CalibrateConfig",
@@ -27,7 +28,9 @@ __all__ = [
     "StrategyConfig",
     "VenueConfig",
     "apply",
+    "examples_of",
     "load",
     "override",
+    "problem_of",
     "type_of",
 ]

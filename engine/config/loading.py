@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAliasType, get_type_hints
+from typing import Annotated, Any, TypeAliasType, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
+from msgspec import Meta
 
 from engine.config.sections import Config
 from market.errors import ConfigError
@@ -109,6 +110,20 @@ def type_of(key: str) -> Any:
     return found
 
 
+def examples_of(kind: Any) -> list[str]:
+    """What a type says by examples: where it has a pattern, all that may be written."""
+    metas = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return [str(example) for meta in metas if isinstance(meta, Meta) for example in meta.examples or ()]
+
+
+def problem_of(error: msgspec.ValidationError, key: str) -> str:
+    """What is wrong with the value of a key; where it meets no pattern, what the pattern stands for."""
+    text = str(error).partition(" - at `$")[0]
+    if "matching regex" in text and (examples := examples_of(type_of(key))):
+        return f"expected one of {', '.join(examples)}"
+    return text[0].lower() + text[1:]
+
+
 def _in_a_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
@@ -117,9 +132,8 @@ def _decode(tree: object, source: str) -> Config:
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$")
-        key = where.strip("`").lstrip(".") or "top"
-        raise ConfigError(f"{source}: key {key}: {message[0].lower()}{message[1:]}") from error
+        key = str(error).partition(" - at `$")[2].strip("`").lstrip(".") or "top"
+        raise ConfigError(f"{source}: key {key}: {problem_of(error, key)}") from error
 
 
 def _assign(tree: dict[str, Any], keys: list[str], value: object, source: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,11 @@ from strategies.quoters import CmmConfig, IntensityConfig, OffsetConfig
 SHIPPED = Path(__file__).parents[2] / "models" / "artifacts" / "sim-smollm2"
 """The artifact that comes with the program."""
 
-type QuoterName = Literal["cmm", "foic", "liic", "ltiic", "as", "glft"]
+QUOTERS = ("cmm", "foic", "liic", "ltiic", "as", "glft")
+type QuoterName = Annotated[
+    str, Meta(pattern=rf"^({'|'.join(QUOTERS)}|.+\.py:[^\W\d]\w*)$", examples=[*QUOTERS, "FILE.py:NAME"])
+]
+"""One of ours, or one in a file, see `strategies.own_quoter`."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.assembly import quoter_kind
 from engine.backtest.backtest import Traded, run_days, run_grid
 from engine.backtest.planning import fit_intensities
 from engine.config import SHIPPED, Config, QuoterName, override
@@ -53,7 +54,7 @@ def run_demo(config: Config, minutes: float, seed: int, progress: Progress = SIL
 
 def _trade(config: Config, catalog: Catalog, day: Day, quoter: QuoterName, progress: Progress) -> Traded:
     fitted, _ = fit_intensities(catalog, day.instrument, day.date, quoter, config)
-    plan = Plan(config, quoter, SHIPPED if quoter == "cmm" else None, fitted)
+    plan = Plan(config, quoter, SHIPPED if quoter_kind(quoter).needs_forecast else None, fitted)
     episodes, _ = run_days(catalog, [day], plan, progress)
     assumed = run_grid(catalog, [day], plan, episodes, progress) if quoter == "cmm" else None
     return Traded(day.instrument, plan, episodes, [], assumed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from engine.assembly import quoter_kind
 from engine.backtest.backtest import Traded
 from engine.backtest.episode import Breakdown, Episode
 from engine.backtest.lanes import engine_of
@@ -78,6 +79,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
+    quoter_sha256 : str or None
+        Of the file of a quoter of the user's own.
     engine : str
         The lane that the days were traded in.
     updates_per_s : int
@@ -85,8 +88,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     wall_s : float
         Time that the loops took, under all assumptions.
     decision_ms : list[float]
-        Evenly spaced quantiles of our decisions' time on this machine. No part of the result; a run with
-        `venue.latency.decision.kind: measured` draws from them.
+        Evenly spaced quantiles of our decisions' time on this machine; empty for the fast lane, which times no single
+        one. No part of the result; a run with `venue.latency.decision.kind: measured` draws from them.
     sensitivity : Assumptions, optional
         Where the days were traded under other assumptions.
     run : str
@@ -96,6 +99,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     instrument: str
     quoter: QuoterName
+    quoter_sha256: str | None
     engine: EngineName
     updates_per_s: int
     wall_s: float
@@ -132,6 +136,7 @@ def summarise(traded: Traded) -> Summary:
     return Summary(
         instrument=traded.instrument,
         quoter=plan.quoter,
+        quoter_sha256=plan.quoter_sha256,
         engine=engine_of(plan),
         updates_per_s=total.updates_per_s,
         wall_s=round(total.wall_s + (traded.grid.wall_s if traded.grid is not None else 0.0), 3),
@@ -201,7 +206,7 @@ def _under(
     net, span = sum(day.epnl for day in traded), sum(day.span for day in traded)
     held = sum(day.held for day in traded) / span if span else 0.0
     requoted = scenario == plan.config.fees.scenario or (
-        plan.quoter == "cmm" and plan.config.backtest.sensitivity == "full"
+        quoter_kind(plan.quoter).looks_at_costs and plan.config.backtest.sensitivity == "full"
     )
     return FeeResult(net, held, net / held if held else None, sum(day.fills for day in traded), requoted)
 

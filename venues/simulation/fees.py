@@ -10,7 +10,7 @@ from msgspec import Meta
 from nautilus_trader.execution import FeeModel
 from nautilus_trader.model import Currency, LimitOrder, Money, OrderSide, Price, Quantity
 
-from market.compiled import compiled, record_of
+from market.compiled import inlined, record_of
 from market.contracts import Contract, Fees
 from market.errors import ConfigError
 from market.events import ASK, BID
@@ -48,7 +48,7 @@ FEES = np.dtype(
 """A schedule and what it has to remember."""
 
 
-@compiled
+@inlined
 def charge(fees, side, price_ticks, lots, is_maker):  # type: ignore[no-untyped-def]
     """Cost of a fill in settlement currency, negative for a rebate; the fill is remembered."""
     own, other = (fees.long, fees.short) if side == BID else (fees.short, fees.long)
@@ -78,7 +78,7 @@ def charge(fees, side, price_ticks, lots, is_maker):  # type: ignore[no-untyped-
     return cost
 
 
-@compiled
+@inlined
 def break_even_ticks(fees, price_ticks):  # type: ignore[no-untyped-def]
     """Half of what a maker's round trip of one lot costs, in ticks: the half-spread that earns nothing."""
     value = turnover(fees.value, price_ticks)
@@ -90,13 +90,13 @@ def break_even_ticks(fees, price_ticks):  # type: ignore[no-untyped-def]
     return 0.5 * (opening + closing) / tick
 
 
-@compiled
+@inlined
 def locked_lots(fees):  # type: ignore[no-untyped-def]
     """Lots held both long and short."""
     return min(fees.long[0] + fees.long[1], fees.short[0] + fees.short[1])
 
 
-@compiled
+@inlined
 def _locked(fees, value, is_maker):  # type: ignore[no-untyped-def]
     """Cost a lot of opening the other way and closing both legs on another day; NaN where nobody would.
 
@@ -109,7 +109,7 @@ def _locked(fees, value, is_maker):  # type: ignore[no-untyped-def]
     return _open(fees, value, is_maker) + 2.0 * later
 
 
-@compiled
+@inlined
 def _rate(fees, is_maker):  # type: ignore[no-untyped-def]
     rate = fees.maker if is_maker else fees.taker
     for i in range(fees.tiers):
@@ -118,12 +118,12 @@ def _rate(fees, is_maker):  # type: ignore[no-untyped-def]
     return rate
 
 
-@compiled
+@inlined
 def _open(fees, value, is_maker):  # type: ignore[no-untyped-def]
     return _rate(fees, is_maker) * value + fees.lot_open
 
 
-@compiled
+@inlined
 def _close(fees, value, is_maker, day):  # type: ignore[no-untyped-def]
     rate, amount = fees.close, fees.lot_close
     if day == _TODAY:

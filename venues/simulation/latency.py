@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import inlined, record_of
 from market.errors import ConfigError
 
 
@@ -85,7 +85,7 @@ class Delays(NamedTuple):
     draws: NDArray[np.int64]
 
 
-@compiled
+@inlined
 def see_book(path, ts_ns, ts_event):  # type: ignore[no-untyped-def]
     """Take note of a book update's times."""
     lag = ts_ns - ts_event
@@ -93,7 +93,7 @@ def see_book(path, ts_ns, ts_event):  # type: ignore[no-untyped-def]
     path.lag_ns = lag - path.least_ns
 
 
-@compiled
+@inlined
 def arrival_ns(path, delays, now_ns):  # type: ignore[no-untyped-def]
     """When commands decided now reach the venue: one after the other, as over one connection."""
     takes = path.constant_ns + path.recorded * path.lag_ns
@@ -156,7 +156,7 @@ def _measured(run: Path) -> list[float]:
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no decision times there; name the run folder of a `cmm backtest`") from error
     if not found:
-        raise ConfigError(f"{path}: that run took no decision; name another one")
+        raise ConfigError(f"{path}: that run timed no decision; name one of `cmm backtest --engine nautilus`")
     return [float(ms) for ms in found]
 
 

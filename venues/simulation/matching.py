@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS
-from market.compiled import compiled
+from market.compiled import compiled, inlined
 from market.events import ASK, BID, BUY, SELL
 from venues.simulation.queues import FOREVER, changed, filled, join, traded
 from venues.simulation.recorded_book import is_shown
@@ -36,7 +36,7 @@ CONSUMED = np.dtype([("side", np.int64), ("price", np.int64), ("lots", np.int64)
 # ── our orders ────────────────────────────────────────────────────────────────────────────────
 
 
-@compiled
+@inlined
 def place_order(match, places, key, side, price, lots, now_ns):  # type: ignore[no-untyped-def]
     """An order arrives and rests; returns its row. Its queue is unknown until `join` says what is shown."""
     i = match.places
@@ -50,14 +50,14 @@ def place_order(match, places, key, side, price, lots, now_ns):  # type: ignore[
     return i
 
 
-@compiled
+@inlined
 def join_level(place, lots, row):  # type: ignore[no-untyped-def]
     """What is shown at an order's price stands before it."""
     place.beyond_depth = False
     join(place, lots, row)
 
 
-@compiled
+@inlined
 def find_place(match, places, key):  # type: ignore[no-untyped-def]
     """Row of an order, -1 where it does not rest."""
     for i in range(match.places):
@@ -66,7 +66,7 @@ def find_place(match, places, key):  # type: ignore[no-untyped-def]
     return -1
 
 
-@compiled
+@inlined
 def remove_place(match, places, i):  # type: ignore[no-untyped-def]
     """An order is gone; those after it move up."""
     match.places -= 1
@@ -74,7 +74,7 @@ def remove_place(match, places, i):  # type: ignore[no-untyped-def]
         places[k] = places[k + 1]
 
 
-@compiled
+@inlined
 def resize_place(match, places, i, left):  # type: ignore[no-untyped-def]
     """An amendment: fewer lots keep their place."""
     places[i].left = left
@@ -82,7 +82,7 @@ def resize_place(match, places, i, left):  # type: ignore[no-untyped-def]
         remove_place(match, places, i)
 
 
-@compiled
+@inlined
 def claim_place(match, places, i):  # type: ignore[no-untyped-def]
     """Lots that the event at hand gave an order; they count as filled from now on."""
     place = places[i]
@@ -94,7 +94,7 @@ def claim_place(match, places, i):  # type: ignore[no-untyped-def]
     return lots
 
 
-@compiled
+@inlined
 def next_filled(match, places):  # type: ignore[no-untyped-def]
     """Row of the next order that an event gave lots, as an exchange works them off: bids before asks, the best price
     first, then the oldest; -1 where there is none."""
@@ -112,7 +112,7 @@ def next_filled(match, places):  # type: ignore[no-untyped-def]
     return best
 
 
-@compiled
+@inlined
 def forget_unclaimed(match, places):  # type: ignore[no-untyped-def]
     """The next event comes: what nobody asked for must not turn up there."""
     for i in range(match.places):
@@ -145,7 +145,7 @@ def match_trade(rules, match, places, shown, ts_ns, ts_event, price, lots, aggre
     return reached
 
 
-@compiled
+@inlined
 def _trade_through(rules, match, places, side, ts_ns, ts_event, price, lots):  # type: ignore[no-untyped-def]
     """A trade beyond our prices fills the best of them first; returns what is left of it."""
     sign = 1 if side == BID else -1
@@ -174,7 +174,7 @@ def _trade_through(rules, match, places, side, ts_ns, ts_event, price, lots):  #
                     rest -= took
 
 
-@compiled
+@inlined
 def begin_book(match, ts_ns, ts_event):  # type: ignore[no-untyped-def]
     """A book update comes; returns whether any order of ours rests."""
     match.last_ns = ts_ns
@@ -185,7 +185,7 @@ def begin_book(match, ts_ns, ts_event):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled
+@inlined
 def move_queues(rules, match, places, consumed, rows, first, last, clear, shown, ts_event):  # type: ignore[no-untyped-def]
     """Rows `first` to `last` of an update change the queues before us; the book is `shown` AFTER it."""
     if clear:
@@ -198,7 +198,7 @@ def move_queues(rules, match, places, consumed, rows, first, last, clear, shown,
             place.credit = 0.0
 
 
-@compiled
+@inlined
 def move_level(rules, match, places, consumed, rows, r, ts_event):  # type: ignore[no-untyped-def]
     """One row of an update."""
     side, price, size = rows.side[r], rows.price[r], rows.size[r]
@@ -211,7 +211,7 @@ def move_level(rules, match, places, consumed, rows, r, ts_event):  # type: igno
             changed(rules, place, size, ts_event, rows.stood[r] if named else 0, rows.joined[r] if named else -1)
 
 
-@compiled
+@inlined
 def _vanish(rules, match, places, rows, first, last, shown, ts_event):  # type: ignore[no-untyped-def]
     """The book was emptied: what does not come back and would be shown is gone."""
     for i in range(match.places):
@@ -227,13 +227,13 @@ def _vanish(rules, match, places, rows, first, last, shown, ts_event):  # type: 
             changed(rules, place, 0, ts_event, 0, -1)
 
 
-@compiled
+@inlined
 def comes_into_view(place, shown):  # type: ignore[no-untyped-def]
     """Whether the book now shows the price of an order that stood beyond it: `join_level` then puts all before it."""
     return place.beyond_depth and is_shown(shown, place.side, place.price)
 
 
-@compiled
+@inlined
 def cross_book(rules, match, places, consumed, shown, ts_ns):  # type: ignore[no-untyped-def]
     """A book that stands through our price has used us up; one that stands at it hits us for what it shows.
 
@@ -253,7 +253,7 @@ def cross_book(rules, match, places, consumed, shown, ts_ns):  # type: ignore[no
     return reached
 
 
-@compiled
+@inlined
 def _crossed(rules, match, places, consumed, side, best, best_lots, ts_ns):  # type: ignore[no-untyped-def]
     """Fill what stands at or beyond the other side's best price, best first."""
     sign = 1 if side == BID else -1
@@ -284,7 +284,7 @@ def _crossed(rules, match, places, consumed, side, best, best_lots, ts_ns):  # t
                     _take(match, consumed, other, best, took)
 
 
-@compiled
+@inlined
 def _taken(match, consumed, side, price):  # type: ignore[no-untyped-def]
     """What we took of a level that still stands."""
     for k in range(match.consumed):
@@ -293,7 +293,7 @@ def _taken(match, consumed, side, price):  # type: ignore[no-untyped-def]
     return 0
 
 
-@compiled
+@inlined
 def _take(match, consumed, side, price, lots):  # type: ignore[no-untyped-def]
     for k in range(match.consumed):
         if consumed[k].side == side and consumed[k].price == price:
@@ -304,7 +304,7 @@ def _take(match, consumed, side, price, lots):  # type: ignore[no-untyped-def]
     match.consumed += 1
 
 
-@compiled
+@inlined
 def _spend(match, consumed, side, price, size):  # type: ignore[no-untyped-def]
     """What we took of a standing level is no more than stands."""
     for k in range(match.consumed):
@@ -316,7 +316,7 @@ def _spend(match, consumed, side, price, size):  # type: ignore[no-untyped-def]
             return
 
 
-@compiled
+@inlined
 def _share(rules, match, place, ts_ns, lots):  # type: ignore[no-untyped-def]
     """Lots of a trade that fell into an order's life, at an even pace since the last book."""
     if not rules.snapshots or (place.from_ns <= match.last_ns and place.until_ns >= ts_ns):
@@ -325,7 +325,7 @@ def _share(rules, match, place, ts_ns, lots):  # type: ignore[no-untyped-def]
     return int(np.rint(lots * max(alive, 0) / max(ts_ns - match.last_ns, 1)))
 
 
-@compiled
+@inlined
 def _hit_side(shown, price):  # type: ignore[no-untyped-def]
     """The side that a trade of unknown aggressor hit: the nearer one."""
     bid, ask = shown[BEST_BID], shown[BEST_ASK]

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Literal
 import msgspec
 import numpy as np
 
-from market.compiled import compiled, record_of
+from market.compiled import inlined, record_of
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ PLACE = np.dtype(
 """One resting order of ours and its place in the queue of its level; times in ns."""
 
 
-@compiled
+@inlined
 def join(place, shown, row):  # type: ignore[no-untyped-def]
     """Our order joins a level that shows `shown` lots of others, after `row` rows of the recording."""
     place.shown = shown
@@ -101,7 +101,7 @@ def join(place, shown, row):  # type: ignore[no-untyped-def]
     place.row = row
 
 
-@compiled
+@inlined
 def traded(rules, place, lots, own, ts_event):  # type: ignore[no-untyped-def]
     """`lots` traded at our price, `own` of them with orders of ours that stand before this one."""
     if not rules.books_first:
@@ -114,7 +114,7 @@ def traded(rules, place, lots, own, ts_event):  # type: ignore[no-untyped-def]
     place.ahead -= lots - own
 
 
-@compiled
+@inlined
 def filled(place):  # type: ignore[no-untyped-def]
     """Lots of the last trade that went past our queue, to the nearest whole lot."""
     if place.ahead >= 0.0:
@@ -124,7 +124,7 @@ def filled(place):  # type: ignore[no-untyped-def]
     return min(reached, place.left - place.fill)
 
 
-@compiled
+@inlined
 def changed(rules, place, size, ts_event, stood, joined):  # type: ignore[no-untyped-def]
     """The level shows `size` lots now.
 
@@ -158,7 +158,7 @@ def changed(rules, place, size, ts_event, stood, joined):  # type: ignore[no-unt
     place.ahead = min(place.ahead, float(size))
 
 
-@compiled
+@inlined
 def _share_behind(rules, front, back):  # type: ignore[no-untyped-def]
     """Share of a cancel that stood behind us, with `front` lots before us and `back` behind."""
     if rules.kind == _BEHIND:
@@ -171,7 +171,7 @@ def _share_behind(rules, front, back):  # type: ignore[no-untyped-def]
     return weight / (1.0 + weight) if weight < np.inf else 1.0
 
 
-@compiled
+@inlined
 def _keep_shrink(place, ts_event, lots, advance):  # type: ignore[no-untyped-def]
     """Remember a shrink that a trade may still explain; the oldest is forgotten where there are too many."""
     n = place.shrinks
@@ -185,14 +185,14 @@ def _keep_shrink(place, ts_event, lots, advance):  # type: ignore[no-untyped-def
     place.shrinks = n + 1
 
 
-@compiled
+@inlined
 def _move_shrink(place, source, target):  # type: ignore[no-untyped-def]
     place.shrink_ns[target] = place.shrink_ns[source]
     place.shrink_lots[target] = place.shrink_lots[source]
     place.shrink_advance[target] = place.shrink_advance[source]
 
 
-@compiled
+@inlined
 def _take_back(place, lots, ts_event):  # type: ignore[no-untyped-def]
     """Match a trade with shrinks already seen, and take back what they advanced us as cancels, lest they count
     twice; return the lots that no shrink explains."""

@@ -9,23 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.array_book import ArrayBook, take
-from market.columns import BEST_ASK, BEST_BID, BOOK, LAST_ASK, LAST_BID
-from market.compiled import compiled
+from market.columns import ASK_LOTS, BEST_ASK, BEST_BID, BID_LOTS, BOOK, LAST_ASK, LAST_BID
+from market.compiled import inlined
 from market.events import BID
 from venues.recordings.column_kernels import follow_orders, new_queues
 
 
-@compiled
+@inlined
 def is_shown(shown, side, price):  # type: ignore[no-untyped-def]
     """Whether the recording shows what rests at a price; `shown` as in `Columns`."""
     return price >= shown[LAST_BID] if side == BID else price <= shown[LAST_ASK]
 
 
-@compiled
+@inlined
 def would_take(shown, side, price):  # type: ignore[no-untyped-def]
     """Whether an order would trade at once: a post-only one is refused then."""
-    best = shown[BEST_ASK] if side == BID else shown[BEST_BID]
-    return best != 0 and (price >= best if side == BID else price <= best)
+    if side == BID:
+        return shown[ASK_LOTS] > 0 and price >= shown[BEST_ASK]
+    return shown[BID_LOTS] > 0 and price <= shown[BEST_BID]
 
 
 class Rows(NamedTuple):

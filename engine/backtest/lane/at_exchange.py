@@ -6,7 +6,7 @@ import math
 
 from engine.backtest.lane.state import AMEND, CANCEL, PLACE, apply_book, lots_at
 from market.columns import TRADE
-from market.compiled import compiled
+from market.compiled import compiled, inlined
 from market.ledger import on_fill
 from strategies import order_table
 from strategies.guard_rules import budget_spend, fill_pauses
@@ -33,7 +33,7 @@ from venues.simulation.recorded_book import is_shown, would_take
 _RESTING, _CANCELLING = int(State.RESTING), int(State.CANCELLING)
 
 
-@compiled
+@inlined
 def send(lane, exchange, at_ns, kind, key, side, price, lots):  # type: ignore[no-untyped-def]
     """A command sets out."""
     command = exchange.commands[lane.tail & (len(exchange.commands) - 1)]
@@ -42,7 +42,7 @@ def send(lane, exchange, at_ns, kind, key, side, price, lots):  # type: ignore[n
     lane.tail += 1
 
 
-@compiled
+@inlined
 def next_arrival(lane, exchange):  # type: ignore[no-untyped-def]
     """When the oldest command on its way arrives; later than anything where there is none."""
     if lane.head == lane.tail:
@@ -74,7 +74,7 @@ def arrive(lane, exchange, maker, record, shown, rows):  # type: ignore[no-untyp
         cancel(lane, exchange, maker, key, now)
 
 
-@compiled
+@inlined
 def amend(exchange, maker, record, shown, row, lots):  # type: ignore[no-untyped-def]
     """An amendment to `lots` altogether; Nautilus refuses it while the other side of the book stands at its price."""
     order, left = maker.orders[row], lots - maker.orders[row].filled
@@ -86,7 +86,7 @@ def amend(exchange, maker, record, shown, row, lots):  # type: ignore[no-untyped
         resize_place(exchange.match, exchange.places, find_place(exchange.match, exchange.places, key), left)
 
 
-@compiled
+@inlined
 def cancel(lane, exchange, maker, key, now):  # type: ignore[no-untyped-def]
     """A cancel takes effect, on a feed of snapshots with the end of its interval."""
     i = find_place(exchange.match, exchange.places, key)
@@ -100,7 +100,7 @@ def cancel(lane, exchange, maker, key, now):  # type: ignore[no-untyped-def]
     order_table.gone(maker.orders, maker.totals, key)
 
 
-@compiled
+@inlined
 def end_interval(lane, exchange, maker):  # type: ignore[no-untyped-def]
     """The cancels of the interval that the last book ended take effect."""
     for h in range(lane.due):
@@ -115,7 +115,7 @@ def end_interval(lane, exchange, maker):  # type: ignore[no-untyped-def]
     lane.due = 0
 
 
-@compiled
+@inlined
 def match_event(lane, exchange, events, e):  # type: ignore[no-untyped-def]
     """The market moves by event `e`; returns whether it reached an order of ours."""
     match, places = exchange.match, exchange.places
@@ -138,7 +138,7 @@ def match_event(lane, exchange, events, e):  # type: ignore[no-untyped-def]
     return cross_book(exchange.rules, match, places, exchange.consumed, shown, ts_ns)
 
 
-@compiled
+@inlined
 def hand_out(lane, exchange, maker, record, ts_ns):  # type: ignore[no-untyped-def]
     """What an event gave our orders becomes fills, in the order in which an exchange works them off."""
     while True:
@@ -151,7 +151,7 @@ def hand_out(lane, exchange, maker, record, ts_ns):  # type: ignore[no-untyped-d
             _fill(lane, exchange, maker, record, ts_ns, key, price, lots)
 
 
-@compiled
+@inlined
 def _fill(lane, exchange, maker, record, ts_ns, key, price, lots):  # type: ignore[no-untyped-def]
     side, beyond_depth = order_table.filled(maker.orders, maker.totals, key, lots)
     commission = round_to_cent(charge(exchange.fees, side, float(price), lots, True), lane.cent)
@@ -166,7 +166,7 @@ def _fill(lane, exchange, maker, record, ts_ns, key, price, lots):  # type: igno
         cancel_side(lane, exchange, maker, record, side, ts_ns)
 
 
-@compiled
+@inlined
 def round_to_cent(amount, cent):  # type: ignore[no-untyped-def]
     """An amount of money as an account keeps it: to the currency's smallest unit, halves away from zero."""
     whole = math.floor(abs(amount * cent))
@@ -174,7 +174,7 @@ def round_to_cent(amount, cent):  # type: ignore[no-untyped-def]
     return math.copysign((whole + 1.0 if rest >= 0.5 else whole) / cent, amount)
 
 
-@compiled
+@inlined
 def forget(exchange):  # type: ignore[no-untyped-def]
     """The next event comes: nothing that was not handed out may turn up there."""
     forget_unclaimed(exchange.match, exchange.places)
@@ -199,7 +199,7 @@ def cancel_side(lane, exchange, maker, record, side, now_ns):  # type: ignore[no
     return sent
 
 
-@compiled
+@inlined
 def take_action(lane, record, ts_ns, kind, side, price, size):  # type: ignore[no-untyped-def]
     """Count an action and, where that is asked for, write it down."""
     record.counts.actions[kind] += 1

@@ -7,7 +7,7 @@ import math
 from engine.backtest.lane.at_exchange import cancel_side, send, take_action
 from engine.backtest.lane.state import AMEND, CANCEL, NO_LADDER, NO_QUOTE, PLACE
 from market.columns import BEST_ASK, BEST_BID
-from market.compiled import compiled
+from market.compiled import inlined
 from market.events import ASK, BID
 from market.ledger import pnl
 from strategies import order_table
@@ -24,6 +24,7 @@ from strategies.guard_rules import (
     quoted,
 )
 from strategies.order_table import State, lay_out
+from strategies.own_quoter import BY_ADDRESS, is_usable
 from strategies.quoters import quote
 from strategies.quoting_hours import contains
 from strategies.trading_state import Reason
@@ -37,7 +38,7 @@ _CHANGING, _CANCELLING = int(State.CHANGING), int(State.CANCELLING)
 _FARTHEST = (1 << 31) - 1
 
 
-@compiled
+@inlined
 def judged(lane, record, problem):  # type: ignore[no-untyped-def]
     """Take what the guard holds against the data; how often each problem began is counted."""
     if problem != lane.problem:
@@ -46,14 +47,14 @@ def judged(lane, record, problem):  # type: ignore[no-untyped-def]
             record.counts.data[problem] += 1
 
 
-@compiled
+@inlined
 def pull(lane, exchange, maker, record, reason, now_ns):  # type: ignore[no-untyped-def]
     """Take the quotes away."""
     if cancel_side(lane, exchange, maker, record, 0, now_ns):
         record.counts.pulled[reason] += 1
 
 
-@compiled
+@inlined
 def check_money(lane, exchange, maker, record, now_ns):  # type: ignore[no-untyped-def]
     """Halt where the day's loss or drawdown is used up."""
     broken = money_check(maker.money_guard, pnl(maker.ledger, 0.5 * (lane.bid + lane.ask)))
@@ -63,7 +64,7 @@ def check_money(lane, exchange, maker, record, now_ns):  # type: ignore[no-untyp
         pull(lane, exchange, maker, record, broken, now_ns)
 
 
-@compiled
+@inlined
 def look_by_time(lane, exchange, maker, record, path, now_ns):  # type: ignore[no-untyped-def]
     """Once a second, see `MarketMaker.check`."""
     is_sound = lane.book > 0 and lane.state == 0
@@ -84,9 +85,9 @@ def look_by_time(lane, exchange, maker, record, path, now_ns):  # type: ignore[n
         check_money(lane, exchange, maker, record, now_ns)
 
 
-@compiled
+@inlined
 def on_book(lane, exchange, maker, record, events, path, e, b):  # type: ignore[no-untyped-def]
-    """A book update, the day's `b`th; returns whether a quoter that only Python can ask has to be asked now."""
+    """A book update, the day's `b`th; returns whether a quoter gave no prices, and Python has to hear why."""
     ts, shown = events.ts[e], events.shown[e]
     record.counts.book_updates += 1
     lane.state = events.state[e]
@@ -110,7 +111,7 @@ def on_book(lane, exchange, maker, record, events, path, e, b):  # type: ignore[
     return False
 
 
-@compiled
+@inlined
 def _reason(lane, maker, ready, ts):  # type: ignore[no-untyped-def]
     """Why nothing may be quoted now, 0 where something may."""
     if lane.halted:
@@ -122,7 +123,7 @@ def _reason(lane, maker, ready, ts):  # type: ignore[no-untyped-def]
     return 0 if contains(maker.opens, maker.stops, ts) else _SESSION
 
 
-@compiled
+@inlined
 def _begin_decision(lane, maker, record, path, b, now_ns):  # type: ignore[no-untyped-def]
     """Forecast and all else that a decision is made of, as far as the quoter."""
     situation = maker.situation
@@ -146,15 +147,18 @@ def _begin_decision(lane, maker, record, path, b, now_ns):  # type: ignore[no-un
     before_quoter(maker.settings, situation, maker.plan)
     if maker.plan.step != _QUOTED:
         return False
-    if maker.quoter.kind < 0:
-        return True
+    if maker.quoter.kind == BY_ADDRESS:
+        maker.plan.bid, maker.plan.ask = maker.own(
+            market, situation.forecast, situation.risk.position, maker.settings.limits.max_position_lots
+        )
+        return not is_usable(maker.plan.bid, maker.plan.ask)
     maker.plan.bid, maker.plan.ask = quote(
         maker.quoter, market, situation.forecast, situation.risk.position, maker.settings.limits.max_position_lots
     )
     return False
 
 
-@compiled
+@inlined
 def finish_decision(lane, exchange, maker, record, events, e, b):  # type: ignore[no-untyped-def]
     """From the best prices wanted to the commands that go out."""
     ts, plan = events.ts[e], maker.plan
@@ -176,7 +180,7 @@ def finish_decision(lane, exchange, maker, record, events, e, b):  # type: ignor
     _write_update(lane, record, b, own_bid, own_ask)
 
 
-@compiled
+@inlined
 def _execute(lane, exchange, maker, record, shown, ts):  # type: ignore[no-untyped-def]
     """Carry out a decision's actions; they leave together."""
     arrives = arrival_ns(exchange.path, exchange.delays, ts)
@@ -202,12 +206,12 @@ def _execute(lane, exchange, maker, record, shown, ts):  # type: ignore[no-untyp
     budget_spend(maker.budget, maker.plan.actions)
 
 
-@compiled
+@inlined
 def _distance(ticks):  # type: ignore[no-untyped-def]
     return min(max(ticks, -_FARTHEST + 1), _FARTHEST)
 
 
-@compiled
+@inlined
 def _write_update(lane, record, b, own_bid, own_ask):  # type: ignore[no-untyped-def]
     update = record.updates[lane.updates]
     update.book, update.own_bid, update.own_ask = b, own_bid, own_ask

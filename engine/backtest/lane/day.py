@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from engine.assembly import make_quoter
 from engine.backtest.lane.loop import run
 from engine.backtest.lane.state import (
-    ASKS_QUOTER,
     COMMAND,
     DONE,
     LANE,
     NO_LADDER,
+    NO_PRICES,
     NO_QUOTE,
     Exchange,
     Maker,
@@ -35,6 +35,7 @@ from market.records import state_of
 from models.ensemble.market_path import MarketPath
 from models.ensemble.predictor import Forecast
 from strategies.admission import STANDING, Limit
+from strategies.callback_quoter import Asking, asked_by_callback, callback_entry
 from strategies.clock import CHECK_NS
 from strategies.decision import PLAN, SITUATION, settings_of
 from strategies.differ import RESTING
@@ -42,6 +43,7 @@ from strategies.guard import budget_state, data_guard_state, fill_guard_state, m
 from strategies.guard_rules import STAMP, Fault
 from strategies.ladder import MAX_LEVELS
 from strategies.order_table import ORDER, TOTALS
+from strategies.own_quoter import BY_ADDRESS, NO_ENTRY, Entry, OwnQuoter
 from strategies.quoters import QUOTER, Quoter, state_of_quoter
 from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import REASON_NAMES
@@ -54,7 +56,6 @@ _ROOM = 64  # orders, at first
 _LAGS = 4096  # of book updates, at first: where it is full the loop comes back to have it cleared
 _WINDOW = 1 << 26  # prices whose lots are kept at most
 _STEP = 1 << 18  # events between two words of progress
-_BY_PYTHON = -1  # the kind of a quoter that only Python can ask
 
 
 class LaneDay:
@@ -81,7 +82,6 @@ class LaneDay:
     ) -> None:  # fmt: skip
         self.plan, self._events, self._path = plan, events, path
         self._quoter: Quoter = make_quoter(plan.run, plan.break_even_ticks)
-        self._asks = state_of_quoter(self._quoter) is None
         self._way = CommandPath(plan.config.venue.latency, *plan.span)
         books = int(np.count_nonzero(events.kind == BOOK))
         self._record = new_record(books, logs_actions=logs_actions)
@@ -117,12 +117,13 @@ class LaneDay:
     def _make_maker(self, horizon_s: float) -> Maker:
         plan, config = self.plan, self.plan.config
         guard, s = plan.guard, config.strategy
-        quoter = state_of_quoter(self._quoter)
+        quoter, own = _in_loop(self._quoter)
         hours = QuotingHours(plan.sessions, s.stop_before_close_s)
         fill_guard, sides, recent = fill_guard_state(guard.fills)
         maker = Maker(
             settings_of(s.ladder, s.differ, config.limits, guard.model, plan.contract.mark_value)[0],
-            (quoter if quoter is not None else state_of(QUOTER, kind=_BY_PYTHON))[0],
+            quoter[0],
+            own,
             state_of(SITUATION)[0],
             state_of(PLAN)[0],
             np.zeros(_ROOM, ORDER),
@@ -156,6 +157,10 @@ class LaneDay:
             Whatever a quoter of the user's own raised.
 
         """
+        with asked_by_callback(self._quoter) as asking:
+            return self._run(asking, progress)
+
+    def _run(self, asking: Asking, progress: Callable[[int], None] | None) -> LaneRecord:
         run(self._lane, self._exchange, self._maker, self._record, self._events, self._path, 0)  # compiled, or loaded
         started, busy = time.perf_counter(), time.process_time()
         events = len(self._events.kind)
@@ -164,8 +169,8 @@ class LaneDay:
             came = run(
                 self._lane, self._exchange, self._maker, self._record, self._events, self._path, until
             )  # fmt: skip
-            if came == ASKS_QUOTER:
-                self._ask()
+            if came == NO_PRICES:
+                self._ask(asking)
             elif came != DONE:
                 self._grow()
             elif until == events:
@@ -184,7 +189,10 @@ class LaneDay:
         for array in self._path:
             release(array, max(book - _STEP, 0), book)
 
-    def _ask(self) -> None:
+    def _ask(self, asking: Asking) -> None:
+        """Let a quoter that gave no prices say why."""
+        if asking.failure is not None:
+            raise asking.failure
         situation, plan = self._maker.situation, self._maker.plan
         forecast = Forecast(*situation["forecast"].item()) if situation["has_forecast"] else None
         limit = self.plan.config.limits.max_position_lots
@@ -311,6 +319,15 @@ def _parts(count: int) -> Iterator[slice]:
     return (slice(start, start + _STEP) for start in range(0, count, _STEP))
 
 
+def _in_loop(quoter: Quoter) -> tuple[Any, Entry]:
+    """How the loop asks a quoter: ours by its QUOTER, another by the address of its function, or of a callback."""
+    ours = state_of_quoter(quoter)
+    if ours is not None:
+        return ours, NO_ENTRY
+    entry = quoter.entry if isinstance(quoter, OwnQuoter) else None
+    return state_of(QUOTER, kind=BY_ADDRESS), entry if entry is not None else callback_entry()
+
+
 _NAMED = (
     "book_updates", "trades", "fills", "rejected", "too_late", "paused_side", "range_checks", "out_of_range",
     "limit_bound", "amend_refused",
@@ -336,19 +353,21 @@ def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
 
     None of our orders may rest at another price.
     """
-    bids, asks, prices = [], [], []
+    lows, highs, prices = [], [], []
     for part in _parts(len(events.kind)):
+        stop = min(part.stop, len(events.kind))
         shown = events.shown[part][events.state[part] == 0]
-        rows = events.price[events.first[part.start] : events.first[min(part.stop, len(events.kind))]]
-        bids += [int(shown[:, BEST_BID].min())] if len(shown) else []
-        asks += [int(shown[:, BEST_ASK].max())] if len(shown) else []
+        rows = events.price[events.first[part.start] : events.first[stop]]
+        if len(shown):
+            bids, asks = shown[:, BEST_BID], shown[:, BEST_ASK]
+            reach = 1e-4 * collar_bps * np.maximum(np.abs(bids), np.abs(asks))  # prices of spreads may be negative
+            lows.append(int((bids - reach).min()) - 1)
+            highs.append(int((asks + reach).max()) + 1)
         prices += [int(rows.min()), int(rows.max())] if len(rows) else []
-        release_events(events, part.start, min(part.stop, len(events.kind)))
-    if not bids:
+        release_events(events, part.start, stop)
+    if not lows:
         return 0, 0
-    low = int(min(bids) * (1.0 - 1e-4 * collar_bps)) - 1
-    high = int(max(asks) * (1.0 + 1e-4 * collar_bps)) + 1
-    low, high = max(low, min(prices)), min(high, max(prices))
+    low, high = max(min(lows), min(prices)), min(max(highs), max(prices))
     if high - low >= _WINDOW:
         raise ConfigError(
             f"limits.price_collar_bps {collar_bps:g}: orders may rest at {high - low:,} prices of this day; "

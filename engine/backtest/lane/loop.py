@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from engine.backtest.lane.at_exchange import arrive, end_interval, forget, hand_out, match_event, next_arrival
 from engine.backtest.lane.at_maker import finish_decision, look_by_time, on_book
-from engine.backtest.lane.state import ASKS_QUOTER, DONE, NEEDS_ROOM, has_room
+from engine.backtest.lane.state import DONE, NEEDS_ROOM, NO_PRICES, has_room
 from market.columns import TRADE
-from market.compiled import compiled
+from market.compiled import compiled, inlined
 
 
 @compiled
@@ -45,13 +45,13 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         lane.book = b + 1
         if on_book(lane, exchange, maker, record, events, path, e, b):
             lane.asking = True
-            return ASKS_QUOTER
+            return NO_PRICES
     if lane.event == len(events.kind) and has_room(lane, exchange, maker, record):
         _pass_time(lane, exchange, maker, record, events, path, lane.event, events.ts[lane.event - 1] + 1)
     return DONE
 
 
-@compiled
+@inlined
 def _pass_time(lane, exchange, maker, record, events, path, e, until_ns):  # type: ignore[no-untyped-def]
     """What is due before `until_ns`, with events before `e` taken: commands that arrive, and the maker's look at each
     second. What falls on an event's very time comes after it, as in Nautilus; of one moment the look comes first."""

@@ -7,18 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market.compiled import compiled, record_of
+from market.compiled import inlined, record_of
 from strategies.admission import Limit
 from strategies.guard_rules import Fault, with_room
 from strategies.ladder import MAX_LEVELS
+from strategies.own_quoter import Entry
 from strategies.trading_state import REASON_NAMES
 from venues.simulation.latency import Delays
 
 PLACE, AMEND, CANCEL = range(3)
 """What a command asks for: the numbers of `strategies.values.Kind`."""
 
-DONE, ASKS_QUOTER, NEEDS_ROOM = range(3)
-"""Why the loop came back: the day is over; a quoter that only Python can ask has to be asked; a table is full."""
+DONE, NO_PRICES, NEEDS_ROOM = range(3)
+"""Why the loop came back: the day is over; a quoter gave no prices; a table is full."""
 
 COMMAND = np.dtype([(name, np.int64) for name in ("at_ns", "kind", "key", "side", "price", "lots")])
 """A command on its way: when it arrives; of an amendment `lots` are all that the order is to have had."""
@@ -56,7 +57,7 @@ LANE = np.dtype(
         ("held", np.int64),  # cancels that wait for the end of their interval
         ("due", np.int64),  # of them, those whose interval has ended
         ("holds_cancels", np.bool_),
-        ("asking", np.bool_),  # a quoter is being asked
+        ("asking", np.bool_),  # a quoter that gave no prices is asked again
         ("last_trade", np.int64),
         ("halted", np.int64),  # why trading is over, 0 while it is not
         ("problem", np.int64),  # what the guard holds against the market data
@@ -117,6 +118,8 @@ class Maker(NamedTuple):
 
     settings: Any
     quoter: Any
+    own: Entry
+    """The function of a quoter that is not ours, where `quoter` says that there is one."""
     situation: Any
     plan: Any
     orders: NDArray[Any]
@@ -148,7 +151,7 @@ class Record(NamedTuple):
     counts: Any
 
 
-@compiled
+@inlined
 def lots_at(lane, exchange, side, price):  # type: ignore[no-untyped-def]
     """Lots of others at a price, 0 beyond the prices that are kept: none of our orders may rest there."""
     i = price - lane.low
@@ -157,7 +160,7 @@ def lots_at(lane, exchange, side, price):  # type: ignore[no-untyped-def]
     return exchange.lots[side - 1, i]
 
 
-@compiled
+@inlined
 def apply_book(lane, exchange, events, first, last, clear):  # type: ignore[no-untyped-def]
     """Keep the levels that an update's rows `first` to `last` set."""
     if clear:
@@ -170,7 +173,7 @@ def apply_book(lane, exchange, events, first, last, clear):  # type: ignore[no-u
             generations[events.side[r] - 1, i] = lane.generation
 
 
-@compiled
+@inlined
 def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
     """Whether whatever the next event may bring fits into all tables."""
     rows = maker.totals.rows + 2 * MAX_LEVELS
@@ -187,7 +190,7 @@ def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
     return lane.fills + rows <= len(record.fills) and _lags_fit(maker)
 
 
-@compiled
+@inlined
 def _lags_fit(maker):  # type: ignore[no-untyped-def]
     return not maker.data_guard.measures_lag or maker.data_guard.lags.end < len(maker.lags)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.assembly import make_decider
-from engine.config import Config, QuoterName
+from engine.config import QUOTERS, Config, QuoterName
 from engine.config.kept import rename_former
 from engine.live.records.line_file import LineFile
 from engine.plan import Plan
@@ -30,6 +30,7 @@ from models.ensemble.predictor import Forecast, Predictor
 from strategies.decision import Decider, Decision, Inputs
 from strategies.limits import RiskState
 from strategies.observer import Observer
+from strategies.own_quoter import absolute
 from strategies.values import Action, Kind, Market
 
 _SCHEMA = 2  # it rises where the same inputs give other bits: 2 has the compiled forecasts
@@ -41,6 +42,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = _SCHEMA
     config: Config
     quoter: QuoterName
+    """One of the user's own by its file's absolute path."""
+    quoter_sha256: str | None = None
+    """Of that file."""
     instrument: str
     artifact: str | None
     artifact_hash: str | None
@@ -53,7 +57,8 @@ def header_of(plan: Plan, contract: Contract, predictor: Predictor | None, break
     """The header of a run."""
     return Header(
         config=plan.config,
-        quoter=plan.quoter,
+        quoter=absolute(plan.quoter) if plan.quoter not in QUOTERS else plan.quoter,
+        quoter_sha256=plan.quoter_sha256,
         instrument=contract.id,
         artifact=str(plan.artifact.resolve()) if plan.artifact is not None else None,
         artifact_hash=predictor.manifest.hash if predictor is not None else None,
@@ -174,19 +179,17 @@ def read(path: Path) -> tuple[Header, Iterator[Line | None]]:
 
     """
     try:
-        handle = path.open("rb")
+        with path.open("rb") as handle:
+            first = handle.readline()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    first = handle.readline()
     try:
         header = read_header(first)
     except msgspec.DecodeError as error:
-        handle.close()
         raise ConfigError(f"{path}: no journal, its first line is no header ({error})") from error
     if header.schema != _SCHEMA:
-        handle.close()
         raise ConfigError(f"{path}: journal of schema {header.schema}, this version reads {_SCHEMA}")
-    return header, _lines(path, handle)
+    return header, _lines(path, len(first))
 
 
 def read_header(line: bytes) -> Header:
@@ -204,9 +207,10 @@ def read_header(line: bytes) -> Header:
     return msgspec.convert(tree, Header)
 
 
-def _lines(path: Path, handle: object) -> Iterator[Line | None]:
+def _lines(path: Path, start: int) -> Iterator[Line | None]:
     decoder = msgspec.json.Decoder(Line)
-    with handle as rows:  # type: ignore[attr-defined]
+    with path.open("rb") as rows:
+        rows.seek(start)
         for number, row in enumerate(rows, start=2):
             if not row.endswith(b"\n"):
                 yield None
@@ -217,7 +221,7 @@ def _lines(path: Path, handle: object) -> Iterator[Line | None]:
                 raise ConfigError(f"{path}, line {number}: damaged ({error})") from error
 
 
-def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
+def verify(path: Path, artifact_folder: Path | None = None, quoter: str | None = None) -> Verdict:
     """Run each decision of a journal again.
 
     Parameters
@@ -225,10 +229,16 @@ def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
     path : Path
     artifact_folder : Path, optional
         Where the artifact lies now, if it has moved.
+    quoter : str, optional
+        `FILE.py:NAME` of the user's own quoter, if it has moved.
 
     """
     header, lines = read(path)
     config = header.config
+    if quoter is not None and (header.quoter_sha256 is None or quoter in QUOTERS):
+        raise ConfigError(
+            f"--quoter {quoter}: this journal was made with {header.quoter}; name a quoter's file where it has moved"
+        )
     predictor = None
     if header.artifact is not None:
         folder = artifact_folder or Path(header.artifact)
@@ -236,7 +246,7 @@ def verify(path: Path, artifact_folder: Path | None = None) -> Verdict:
             raise ConfigError(f"{folder}: not the artifact of this journal, which has the hash {header.artifact_hash}")
         predictor = Predictor(folder)
     contract = contract_table(config).by_id(header.instrument)
-    run = Plan(config, header.quoter, None, header.intensity)
+    run = Plan(config, quoter or header.quoter, None, header.intensity, quoter_sha256=header.quoter_sha256)
     decider = make_decider(run, header.break_even_ticks, contract.mark_value)
     count, torn, differences = 0, False, []
     for number, line in enumerate(lines, start=2):

@@ -129,6 +129,12 @@ class OrderLog(Observer):
         self._file.close()
 
 
+def beside(journal: Path) -> Path:
+    """The order log of a paper run's journal: `orders-2021-01-11.jsonl` of `journal-2021-01-11.jsonl`."""
+    name = journal.name
+    return journal.with_name(name.replace("journal", "orders", 1) if "journal" in name else f"orders-{name}")
+
+
 def read(path: Path) -> tuple[Header, Iterator[Entry]]:
     """Header and entries of an order log; a last line that is torn is left out.
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from engine.assembly import quoter_kind
 from engine.config import Config
 from engine.live.deployment.deployment import Deployment
 from engine.live.records.store import Store
 from engine.live.safety.account import cancel_everything, recover_fills
+from engine.plan import Plan
 from market.contracts import Contract
 from market.errors import ConfigError
 from models.ensemble import artifact
+from strategies.own_quoter import OwnQuoter
 from venues.live.account_client import AccountClient
 from venues.live.adapters_config import COMMANDS_PER_S
 from venues.simulation.fees import fees_of
@@ -67,6 +70,12 @@ def check_config(config: Config) -> list[Item]:
             else "model.recalibrate.enabled: it works in backtests only so far",
         ),
     ]
+
+
+def check_quoter(plan: Plan) -> list[Item]:
+    """Which version of the user's own quoter trades, and how it runs."""
+    kind = quoter_kind(plan.quoter, plan.quoter_sha256)
+    return [Item("quoter", True, kind.note)] if isinstance(kind, OwnQuoter) else []
 
 
 def check_artifact(config: Config, folder: Path, today: dt.date, deployment: Deployment | None = None) -> list[Item]:

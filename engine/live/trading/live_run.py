@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.assembly import make_predictor
+from engine.assembly import make_predictor, quoter_kind
 from engine.config import SHIPPED, Config
 from engine.live.deployment.deployment import begin
 from engine.live.errors import Exit, HaltedError
@@ -72,13 +72,13 @@ def _quietly(write: Callable[[], None]) -> None:
 
 def choose(config: Config) -> Plan:
     """Which artifact trades: the one the configuration names, else the shipped one."""
-    path = None
-    if config.strategy.quoter == "cmm":
+    path, kind = None, quoter_kind(config.strategy.quoter)
+    if kind.needs_forecast:
         path = Path(config.model.artifact) if config.model.artifact is not None else SHIPPED
     intensity = None
     if config.strategy.intensity.a is not None and config.strategy.intensity.k is not None:
         intensity = (config.strategy.intensity.a, config.strategy.intensity.k)
-    return Plan(config, config.strategy.quoter, path, intensity)
+    return Plan(config, config.strategy.quoter, path, intensity, quoter_sha256=kind.sha256)
 
 
 def run_live(
@@ -132,6 +132,7 @@ def _run(
 ) -> Report:
     plan, deployment = begin(state.path, choose(config), config.live.artifact_hash)
     items = checklist.check_config(config)
+    items += checklist.check_quoter(plan)
     if plan.artifact is not None:
         items += checklist.check_artifact(config, plan.artifact, dt.datetime.now(dt.UTC).date(), deployment)
     error = checklist.refusal(items)

@@ -11,6 +11,7 @@ from engine.backtest.episode import Episode
 from engine.calibration import calibrate as calibration
 from engine.config import Config, override
 from engine.live.deployment.deployment import read_deployment
+from engine.live.trading.checklist import check_quoter
 from engine.live.trading.live_run import choose
 from engine.live.trading.paper_run import replay_day, trade_public
 from engine.progress import SILENT, Progress, within_day
@@ -81,7 +82,7 @@ def paper_public(
     plan = choose(config)
     today = dt.datetime.now(dt.UTC).date()
     queue, why = calibration.resolve(open_catalog(config), instrument, today, config.venue.queue)
-    notes = [f"artifact {plan.artifact}", why]
+    notes = [f"artifact {plan.artifact}", *(item.text for item in check_quoter(plan)), why]
     for note in notes:
         progress.note(note)
     with run_folder(config, "paper", {"venue": venue, "instrument": instrument}) as folder:

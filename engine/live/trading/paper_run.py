@@ -20,7 +20,7 @@ from engine.disposal import collected
 from engine.live.deployment import deployment as deployments
 from engine.live.deployment.model_manager import ModelManager
 from engine.live.records.journal import Header, Journal, JournalKeeper, header_of
-from engine.live.records.order_log import OrderLog
+from engine.live.records.order_log import OrderLog, beside
 from engine.live.records.recording import TraderRecording
 from engine.live.safety.data_alarm import DataAlarm
 from engine.live.telemetry import Telemetry, about_of
@@ -87,8 +87,7 @@ class Paper:
         observers = Observers([self.recorder, self._journals])
         self._order_log: OrderLog | None = None
         if journal is not None:
-            log = journal.with_name(journal.name.replace("journal", "orders", 1))
-            self._order_log = OrderLog(log, self._header(self._predictor, plan.run.artifact), self.now)
+            self._order_log = OrderLog(beside(journal), self._header(self._predictor, plan.run.artifact), self.now)
             observers.add(self._order_log)
         self._recording = recording
         if recording is not None:

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from market.errors import DataError
-from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level, Trade
+from market.events import ASK, BID, BUY, NO_AGGRESSOR, SELL, BookUpdate, Event, Level
 from venues.recordings.loaders.base import Recording, Rows, Traits, head
 from venues.recordings.loaders.findings import Findings
 from venues.recordings.loaders.messages import MessageBook, next_message
-from venues.recordings.loaders.order import Seen, in_time
+from venues.recordings.loaders.order import in_time
 from venues.recordings.loaders.tardis_names import venue_and_symbol
+from venues.recordings.loaders.trades import TradeRows
 from venues.recordings.loaders.units import Grid
 from venues.recordings.terms import RecordingTerms
 
@@ -52,10 +52,8 @@ class TardisLoader:
         recordings = []
         for kinds in groups.values():
             books = next((kinds[kind] for kind in _BOOKS if kind in kinds), None)
-            trades = kinds.get("trades", [])
-            if not books:
-                raise DataError(f"{trades[0]}: trades without a book; give the book file of this symbol too")
-            recordings.append(Recording(self.name, (*books, *trades)))
+            files = *(books or ()), *kinds.get("trades", ())
+            recordings.append(Recording(self.name, files, trades_alone=books is None))
         return recordings
 
     def events(self, recording: Recording, terms: RecordingTerms, findings: Findings) -> Iterator[Event]:
@@ -89,7 +87,7 @@ class _Symbol(MessageBook):
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid.contract.id)
         self.grid, self.counts = grid, grid.counts
-        self.trades = Seen()
+        self.trades = TradeRows(grid)
 
     def level(self, row: Rows, side: int, price: str, amount: str) -> Level | None:
         """A level of the row; None where it is off the tick, or where nothing stands."""
@@ -181,15 +179,13 @@ def _incremental(rows: _Reader) -> Iterator[Event]:
 
 def _trades(rows: _Reader) -> Iterator[Event]:
     for row, symbol, ts_event, ts in rows:
-        key = row.text("id")
-        if key and symbol.trades.again(key):
-            symbol.counts["duplicate_trade"] += 1
+        found = _shown(row, BID, "price", "amount")
+        if found is None:
             continue
-        level = symbol.level(row, BID, "price", "amount")
-        if level is None or not level[2]:
-            symbol.counts["empty_trade"] += level is not None
-            continue
-        yield Trade(symbol.id, ts_event, ts, level[1], level[2], _AGGRESSORS.get(row.text("side"), NO_AGGRESSOR))
+        aggressor = _AGGRESSORS.get(row.text("side"), NO_AGGRESSOR)
+        trade = symbol.trades.trade(row.text("id"), (ts_event, ts), *found[1:], aggressor)
+        if trade is not None:
+            yield trade
 
 
 _READERS = {"trades": _trades, "incremental": _incremental, "snapshot": _snapshots}
