@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from venues.recordings.importer import import_events
 from venues.recordings.simulator import SYMBOL, MarketConfig, simulate
 
 _UPDATES = (500_000, 1_000_000, 2_000_000, 5_000_000)
+_COMPILES = 10_000
 _QUOTERS: tuple[QuoterName, ...] = ("foic", "cmm")
 _FASTER = 10.0  # than the simulator's usual market: so many updates fit into a day
 _UPDATES_PER_S = 246.0  # of that market
@@ -69,14 +70,22 @@ class Peaks(msgspec.Struct, frozen=True):
 def measure(updates: Sequence[int] = _UPDATES, tell: Callable[[Peak], None] = lambda _: None) -> Peaks:
     """Simulate days of about so many book updates; import and trade each in processes of their own."""
     before, peaks = load(), []
+    for _ in _of_one(_COMPILES):  # a process that compiles takes some hundred MB more; a user's does not
+        pass
     for count in updates:
-        with tempfile.TemporaryDirectory(prefix="cmm-bench-") as scratch:
-            for call, arguments in ((_import, (count,)), *((_trade, (quoter,)) for quoter in _QUOTERS)):
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(1, context) as alone:
-                    peaks.append(alone.submit(call, scratch, *arguments).result())
-                tell(peaks[-1])
+        for peak in _of_one(count):
+            peaks.append(peak)
+            tell(peak)
     return Peaks(card(None, before), peaks)
+
+
+def _of_one(count: int) -> Iterator[Peak]:
+    """The peaks of one day, a process each."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="cmm-bench-") as scratch:
+        for call, argument in ((_import, count), *((_trade, quoter) for quoter in _QUOTERS)):
+            with ProcessPoolExecutor(1, context) as alone:
+                yield alone.submit(call, scratch, argument).result()
 
 
 def _import(scratch: str, count: int) -> Peak:

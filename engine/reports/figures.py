@@ -202,20 +202,23 @@ def _outcomes(episodes: Sequence[Episode], horizon: int) -> tuple[NDArray[np.flo
     """Forecast and actual mid changes where both are known, ticks; and how many horizons, ns, they span."""
     predicted, realised, spans = [np.zeros(0, np.float32)], [np.zeros(0)], 0.0
     for e in episodes:
-        forecast, ts = e.recorder.forecasts[:, 0].copy(), e.recorder.ts_ns
-        if not len(ts):
-            continue
-        mids, known = e.recorder.mids, [0, 0]
+        forecast, mids, ts = e.recorder.forecasts[:, 0].copy(), e.recorder.mids, e.recorder.ts_ns
+        count, known = 0, [0, 0]
         for part in parts(len(ts)):
             until = ts[part] + horizon
             index = np.searchsorted(ts, until, side="right") - 1
             usable = ~np.isnan(forecast[part]) & (until <= ts[-1]) & (until - ts[index] < horizon)
-            predicted.append(forecast[part][usable])
-            realised.append(mids[index[usable]] - mids[part][usable])
+            into = slice(count, count + int(usable.sum()))  # what lies before this part is not read any more
+            change = mids[index[usable]] - mids[part][usable]
+            forecast[into], mids[into], count = forecast[part][usable], change, into.stop
             if usable.any():
                 times = ts[part][usable]
                 known = [known[0] or int(times[0]), int(times[-1])]
+        predicted.append(forecast[:count])
+        realised.append(mids[:count])
         spans += (known[1] - known[0]) / horizon
+    if len(predicted) == 2:  # a copy of the only day's would be the most that a report takes
+        return predicted[1], realised[1], spans
     return np.concatenate(predicted), np.concatenate(realised), spans
 
 
