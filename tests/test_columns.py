@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from nautilus_trader.model import OrderBookDeltas, TradeTick
 
 from market.array_book import state_of
+from market.array_file import ArrayWriter
 from market.columns import BOOK, TRADE, Columns
 from market.contracts import ContractTable
 from market.errors import DataError
@@ -26,6 +27,7 @@ from tests.reference_order_levels import OrderLevels
 from tests.reference_quality import measured
 from venues.recordings import column_files, column_kernels, day_writer, quality
 from venues.recordings.catalog import Catalog, Day
+from venues.recordings.column_files import open_columns
 from venues.recordings.importer import import_events, import_recording
 from venues.recordings.loaders import recordings
 from venues.recordings.quality import measure
@@ -127,7 +129,6 @@ def test_columns_say_what_nautilus_files_say(kinds: st.SearchStrategy[Event]) ->
     def holds(events: list[Event], chunk: int) -> None:
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             patch.setattr(day_writer, "CHUNK", chunk)
-            patch.setattr(column_files, "_AT_ONCE", chunk)
             made = written(Path(folder) / "data", events)
             if made is None:
                 return
@@ -189,6 +190,7 @@ def test_a_day_of_several_parts_is_one(catalog: Catalog, tmp_path: Path) -> None
     assert not any(column.flags.writeable for column in columns)
     assert columns.clear.sum() == 2
     assert (np.diff(columns.ts) > 0).all()
+    (catalog.root / "columns" / "IF2101.CFFEX" / "2021-01-04.1").mkdir()  # as version 1 kept them
     day = imported(catalog, ctp_file(tmp_path / "c.csv", rows), again=True)  # replaces both
     assert len(agree(catalog, day).kind) == day.book_updates + day.trades
     assert len(list((catalog.root / "columns" / "IF2101.CFFEX").iterdir())) == 1
@@ -215,27 +217,32 @@ def test_an_import_stopped_before_the_manifest_leaves_columns_that_count_for_not
         patch.setattr(Catalog, "_enter", die)
         with pytest.raises(KeyboardInterrupt):
             imported(catalog, path)
-    assert list((catalog.root / "columns").rglob("*.npy"))
+    assert list((catalog.root / "columns").rglob("*.arrays"))
     assert catalog.instruments() == []
     day = imported(catalog, ctp_day(tmp_path / "b.csv", 200))
     assert len(list((catalog.root / "columns" / day.instrument).iterdir())) == 1
     agree(catalog, day)
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut", "other"])
+@pytest.mark.parametrize("harm", ["gone", "cut", "unfinished", "few", "other"])
 def test_columns_that_are_not_whole_are_made_anew(catalog: Catalog, tmp_path: Path, harm: str) -> None:
     day = imported(catalog, ctp_day(tmp_path / "a.csv", 50))
-    (folder,) = (catalog.root / "columns" / day.instrument).iterdir()
-    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (path,) = (catalog.root / "columns" / day.instrument).iterdir()
+    whole = path.read_bytes()
     (catalog.root / "columns" / ".making.1").mkdir()  # of a process that was killed
     if harm == "gone":
-        shutil.rmtree(folder)
+        path.unlink()
     elif harm == "cut":
-        (folder / "price.npy").write_bytes(whole["price.npy"][:-8])
+        path.write_bytes(whole[:-8])
+    elif harm == "unfinished":
+        path.write_bytes(bytes(len(whole)))
     else:
-        np.save(folder / "ts.npy", np.arange(7))
+        columns = open_columns(path)
+        harmed = {"ts": columns.ts} if harm == "few" else columns._replace(ts=columns.ts[1:])._asdict()
+        with ArrayWriter(path, {name: (column.dtype, column.shape) for name, column in harmed.items()}) as file:
+            file.finish("columns", hashed=False)
     agree(catalog, day)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert path.read_bytes() == whole
     assert not list((catalog.root / "columns").glob(".making*"))
 
 
@@ -245,7 +252,7 @@ def test_a_day_whose_files_are_gone_says_so(catalog: Catalog, tmp_path: Path) ->
     shutil.rmtree(catalog.root / "data" / "trades")
     with pytest.raises(DataError, match=r"holds 50 events of it, the manifest says 99; .* --again"):
         catalog.columns(day)
-    assert not list((catalog.root / "columns").rglob("*.npy"))
+    assert not list((catalog.root / "columns").rglob("*.arrays"))
 
 
 def test_a_catalog_that_cannot_be_written_still_gives_columns(

@@ -15,8 +15,9 @@ import pytest
 
 from engine.backtest import forecasts
 from engine.backtest.forecasts import market_path
-from engine.backtest.kept_arrays import KeptArrays, Writing
+from engine.backtest.kept_arrays import KeptArrays
 from engine.config import SHIPPED, Config
+from market.array_file import ArrayWriter
 from market.contracts import ContractTable
 from models.ensemble import artifact
 from models.ensemble.market_path import Lessons, MarketPath, Walk
@@ -171,7 +172,7 @@ def test_a_full_disk_is_said_and_harms_nothing(kept: tuple[Catalog, Day], monkey
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Writing, "finish", full)
+    monkeypatch.setattr(ArrayWriter, "finish", full)
     assert same(market_path(Config(), *kept, SPEC, moved, lessons, notes.append), path)
     assert len(notes) == 1
     assert "No space left on device" in notes[0]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 import market.array_book
 import models
-from engine.backtest.kept_arrays import Arrays, KeptArrays, Writing
+from engine.backtest.kept_arrays import KeptArrays
 from engine.config import Config
+from market.array_file import Arrays, ArrayWriter
 from market.columns import Columns
 from models.ensemble.market_path import Lessons, MarketPath, Walk, blank, updates_in
 from models.ensemble.predictor import Predictor
@@ -95,7 +96,7 @@ def market_path(
     return _in_memory(begin(), updates)
 
 
-def _write(entry: Writing, walk: Walk, learner: Recalibrator | None) -> None:
+def _write(entry: ArrayWriter, walk: Walk, learner: Recalibrator | None) -> None:
     at = 0
     for block in walk:
         for name, values in block._asdict().items():

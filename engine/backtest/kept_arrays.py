@@ -1,78 +1,21 @@
 """Arrays on disk that were dear to compute: whole or not there, checked on use, shared by processes, bounded in size.
 
-One file an entry: a header (JSON, padded) with each array's place and the hash of it all, then the arrays.
+One file an entry (`market.array_file`), with the hash of it all.
 An entry takes its name when it is whole, so that a reader finds all of it or nothing; who maps it keeps it, even when
 it has been removed meanwhile.
 """
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
+from market.array_file import Arrays, ArrayWriter, Shapes, file_size, read_arrays
 from market.files import lock_on, written_beside
 
-_HEADER = 8192
-_ALIGNED = 64
 _SUFFIX = ".arrays"
-
-type Arrays = dict[str, NDArray[np.generic]]
-type Shapes = Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]]
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """Of one array in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-    @property
-    def size(self) -> int:
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
-
-
-class _Header(msgspec.Struct, frozen=True):
-    key: str
-    size: int
-    places: dict[str, _Place]
-    digest: str = ""
-    """Of this header without it, and of the arrays."""
-
-
-class Writing:
-    """An entry that is being made; its arrays are written piece by piece, and need not be in memory."""
-
-    def __init__(self, path: Path, places: dict[str, _Place]) -> None:
-        self._path, self._places = path, places
-        with path.open("wb") as file:
-            file.truncate(_end(places))
-
-    def write(self, name: str, start: int, values: NDArray[np.generic]) -> None:
-        """Write rows of an array from row `start` on."""
-        place = self._places[name]
-        row = place.size // max(place.shape[0], 1) if place.shape else place.size
-        with self._path.open("r+b") as file:
-            file.seek(place.offset + start * row)
-            file.write(np.ascontiguousarray(values, place.dtype).data.cast("B") if values.size else b"")
-
-    def finish(self, key: str) -> None:
-        """Write the header, after all else."""
-        with self._path.open("r+b") as file:
-            header = _Header(key, _end(self._places), self._places)
-            text = msgspec.json.encode(msgspec.structs.replace(header, digest=_digest(header, file.fileno())))
-            if len(text) > _HEADER:
-                raise ValueError("too many arrays for one entry")
-            file.seek(0)
-            file.write(text.ljust(_HEADER))
 
 
 class KeptArrays:
@@ -94,16 +37,16 @@ class KeptArrays:
         """Map an entry, read-only; None where there is none, or it is not what was written."""
         path = self._path(key)
         try:
-            found = _read(path, key)
+            found = read_arrays(path, key)
             with suppress(OSError):  # a folder that cannot be written is used all the same
                 os.utime(path)
-        except (OSError, ValueError, msgspec.DecodeError):
+        except (OSError, ValueError):
             return None
         return found
 
     def room_for(self, shapes: Shapes) -> bool:
         """Whether an entry of these shapes may be kept at all."""
-        return _end(_places(shapes)) <= self._limit
+        return file_size(shapes) <= self._limit
 
     @contextmanager
     def making(self, key: str) -> Iterator[None]:
@@ -126,7 +69,7 @@ class KeptArrays:
             lock.release()
 
     @contextmanager
-    def writing(self, key: str, shapes: Shapes) -> Iterator[Writing]:
+    def writing(self, key: str, shapes: Shapes) -> Iterator[ArrayWriter]:
         """Write an entry; it is there once the block has ended well, and older ones have made room. Inside `making`.
 
         Raises
@@ -135,10 +78,9 @@ class KeptArrays:
             The disk is full, or the folder cannot be written.
 
         """
-        path, places = self._path(key), _places(shapes)
-        self._make_room(_end(places), path)
-        with written_beside(path) as beside:
-            entry = Writing(beside, places)
+        path = self._path(key)
+        self._make_room(file_size(shapes), path)
+        with written_beside(path) as beside, ArrayWriter(beside, shapes) as entry:
             yield entry
             entry.finish(key)
 
@@ -159,37 +101,3 @@ class KeptArrays:
             if path != own:
                 path.unlink(missing_ok=True)
                 total -= length
-
-
-def _places(shapes: Shapes) -> dict[str, _Place]:
-    places, at = {}, _HEADER
-    for name, (dtype, shape) in shapes.items():
-        places[name] = place = _Place(np.dtype(dtype).str, shape, at)
-        at += -(-place.size // _ALIGNED) * _ALIGNED
-    return places
-
-
-def _end(places: dict[str, _Place]) -> int:
-    return max((place.offset + -(-place.size // _ALIGNED) * _ALIGNED for place in places.values()), default=_HEADER)
-
-
-def _read(path: Path, key: str) -> Arrays:
-    with path.open("rb") as file:
-        header = msgspec.json.decode(file.read(_HEADER), type=_Header)
-        right = header.key == key and header.size == _end(header.places) == os.fstat(file.fileno()).st_size
-        if not right or header.digest != _digest(header, file.fileno()):
-            raise ValueError(f"{path}: damaged")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return {
-        name: np.frombuffer(mapped, np.dtype(place.dtype), int(np.prod(place.shape)), place.offset).reshape(place.shape)
-        for name, place in header.places.items()
-    }
-
-
-def _digest(header: _Header, number: int) -> str:
-    hashed, at = hashlib.blake2b(digest_size=16), _HEADER
-    hashed.update(msgspec.json.encode(msgspec.structs.replace(header, digest="")))
-    while piece := os.pread(number, 1 << 20, at):
-        hashed.update(piece)
-        at += len(piece)
-    return hashed.hexdigest()

@@ -169,11 +169,11 @@ class Catalog:
         events = part.book_updates + part.trades
         return self._columns.open(part.instrument, name_of(part.date, part), events, lambda to: self._rebuild(part, to))
 
-    def _rebuild(self, part: Day, folder: Path) -> None:
+    def _rebuild(self, part: Day, path: Path) -> None:
         """Write the columns of a part from Nautilus' files."""
         from venues.recordings.rebuild import write_columns
 
-        write_columns(self, part, folder)
+        write_columns(self, part, path)
 
     def others(self, instrument: str, date: dt.date, sources: list[Source]) -> list[Day]:
         """Parts of a day that came from other files."""
@@ -227,12 +227,12 @@ class Catalog:
         for kind in _TYPES:
             target = self.root / "data" / kind / instrument
             target.mkdir(parents=True, exist_ok=True)
-            self._remove_orphans(kind, instrument)
+            self._remove_orphans(kind, instrument, [*kept, *(p for d in others for p in d.pieces)])
             for _, staged in parts:
-                for path in sorted((staged / "data" / kind / instrument).glob("*.parquet")):
-                    os.replace(path, target / path.name)
+                for path in sorted(staged.glob(f"{kind}.*")):
+                    os.replace(path, target / path.name.removeprefix(f"{kind}."))
         self._columns.put({name_of(part.date, part): staged / "columns" for part, staged in parts}, instrument)
-        if not self.nautilus().instruments(instrument_ids=[instrument]):
+        if not self._has_terms(instrument):
             self.nautilus().write_instruments([nautilus_instrument])
         self._enter(instrument, date, merged.pieces)
         self._columns.prune(instrument, [name_of(p.date, p) for d in [*others, merged] for p in d.pieces])
@@ -279,9 +279,14 @@ class Catalog:
         identity = hashlib.sha256(f"{SCHEMA} {sources}".encode()).hexdigest()[:24]
         return self.root / "receipts" / f"{identity}.json"
 
-    def _remove_orphans(self, kind: str, instrument: str) -> None:
-        """Delete files that no manifest entry vouches for: an import stopped half-way left them."""
-        spans = [(part.start_ns, part.end_ns) for day in self.days(instrument).values() for part in day.pieces]
+    def _has_terms(self, instrument: str) -> bool:
+        """Whether Nautilus' catalog knows the instrument: asking it would open the files of every one."""
+        folders = (path.parent for path in (self.root / "data").glob(f"*/{instrument}/*.parquet"))
+        return any(folder.parent.name not in _TYPES for folder in folders)
+
+    def _remove_orphans(self, kind: str, instrument: str, parts: list[Day]) -> None:
+        """Delete files that none of the parts vouches for: an import stopped half-way left them."""
+        spans = [(part.start_ns, part.end_ns) for part in parts]
         for path in self._files(kind, instrument):
             start, end = _interval(path.name)
             if not any(first <= start and end <= last for first, last in spans):
@@ -331,9 +336,9 @@ def _interval(name: str) -> tuple[int, int]:
     return _stamp(first), _stamp(last)
 
 
-def file_name(start_ns: int, end_ns: int) -> str:
-    """Nautilus' name of a file with data from one moment to another, ns."""
-    return f"{_text(start_ns)}_{_text(end_ns)}.parquet"
+def staged_name(kind: str, start_ns: int, end_ns: int) -> str:
+    """Name in a staging folder of a file with data from one moment to another, ns: its kind, then Nautilus' name."""
+    return f"{kind}.{_text(start_ns)}_{_text(end_ns)}.parquet"
 
 
 def _text(ns: int) -> str:

@@ -1,4 +1,4 @@
-"""A part of a day as columns on disk: one `.npy` file a column, appended as the events come, opened as memory maps."""
+"""A part of a day as columns on disk: one file (`market.array_file`), opened as memory maps."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.array_book import ArrayBook
+from market.array_file import ArrayWriter, read_arrays
 from market.columns import Columns
 from market.events import Level
 from venues.recordings.column_kernels import CLEARS, OWNED, TRADED, follow_book, follow_orders, new_queues, unfold
@@ -25,8 +26,9 @@ _WIDTHS = {"shown": 6}
 _BY_EVENT, _BY_ROW = ("kind", "ts", "ts_event", "sequence", "clear"), ("side", "price", "size", "order")
 _DERIVED = ("shown", "state")
 _OF_ORDERS = ("stood", "joined")
-_AT_ONCE = 200_000
-"""Events in memory while a part is read again."""
+_OF_ROWS = (*_BY_ROW, *_OF_ORDERS)
+_NAMING_ORDERS = ("order", *_OF_ORDERS)
+_KEY = "columns"
 
 
 class Batch:
@@ -76,83 +78,83 @@ def blank(n: int, m: int, sequence: int) -> Columns:
 
 
 class ColumnWriter:
-    """Writes the columns of one part of a day; memory is flat in its length.
+    """Writes the columns of one part of a day into a file; memory is flat in its length.
 
-    What follows from the events is written at the end: only then is known how many levels the feed shows.
+    What follows from the events is written at the end: only then is known how many levels the feed shows. Until then
+    all batches but the last lie beside the file, which a short part is spared.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._files = {name: _File(folder, name) for name in Columns._fields}
-        self._held: Columns | None = None  # the last batch: a short part is never read again
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: Columns | None = None
+        self._beside: list[Path] = []
         self._events = self._rows = 0
 
     def append(self, batch: Columns) -> None:
-        """Write the events of a batch after those before."""
+        """Take the events of a batch after those before."""
         if self._held is not None:
-            self._write(self._held)
+            self._put_aside(self._held)
         self._held = batch
-
-    def finish(self, depth: int, orders: bool) -> None:
-        """Write what follows from the events, with the levels that the feed shows, and whether it names orders."""
-        alone = not self._events
-        last = self._held if self._held is not None else blank(0, 0, 1)
-        self._write(last)
-        self._derive(iter([last]) if alone else self._read(), depth, orders)
-        for name, file in self._files.items():
-            if orders or name not in ("order", *_OF_ORDERS):
-                file.close()
-            else:
-                file.remove()
-
-    def _write(self, batch: Columns) -> None:
-        for name in (*_BY_EVENT, *_BY_ROW):
-            self._files[name].append(getattr(batch, name))
-        self._files["first"].append(batch.first[1 if self._events else 0 :] + self._rows)
         self._events, self._rows = self._events + len(batch.kind), self._rows + len(batch.price)
 
-    def _derive(self, parts: Iterator[Columns], depth: int, orders: bool) -> None:
-        """Follow the book, and the queues where orders are named."""
-        book, queues, base = ArrayBook(), new_queues() if orders else None, 0
-        for part in parts:
-            n, m = len(part.kind), len(part.price)
-            changes = (part.kind, part.clear, part.first, part.side, part.price, part.size)
-            shown, state = _room("shown", n), _room("state", n)
-            follow_book(*changes, 0 if orders else depth, book.state, shown, state)
-            self._files["shown"].append(shown)
-            self._files["state"].append(state)
-            if queues is not None:
-                stood, joined = _room("stood", m), _room("joined", m)
-                follow_orders(*changes, part.order, base, queues, stood, joined)
-                self._files["stood"].append(stood)
-                self._files["joined"].append(joined)
-            base += m
+    def finish(self, depth: int, orders: bool) -> None:
+        """Write the file, with what follows from the events, the feed showing so many levels, or naming orders."""
+        names = [name for name in Columns._fields if orders or name not in _NAMING_ORDERS]
+        lengths = dict.fromkeys(_OF_ROWS, self._rows) | {"first": self._events + 1}
+        shapes = {name: (np.dtype(_TYPES[name]), _shape(name, lengths.get(name, self._events))) for name in names}
+        book, queues, event, row = ArrayBook(), new_queues() if orders else None, 0, 0
+        with ArrayWriter(self._path, shapes) as file:
+            for batch in self._batches():
+                whole = _completed(batch, 0 if orders else depth, book, queues, row)
+                for name in names:
+                    file.write(name, row if name in _OF_ROWS else event, getattr(whole, name))
+                event, row = event + len(batch.kind), row + len(batch.price)
+            file.finish(_KEY, hashed=False)
 
-    def _read(self) -> Iterator[Columns]:
-        """What was written, so many events at a time, as copies: the maps end with each."""
-        for name in (*_BY_EVENT, *_BY_ROW, "first"):
-            self._files[name].close()
-        for start in range(0, self._events, _AT_ONCE):
-            by_event = slice(start, start + _AT_ONCE)
-            first = self._files["first"].map()[start : start + _AT_ONCE + 1]
-            by_row = slice(int(first[0]), int(first[-1]))
-            made = dict.fromkeys(Columns._fields, _nothing) | {"first": first - first[0]}
-            made |= {name: np.array(self._files[name].map()[by_event]) for name in _BY_EVENT}
-            made |= {name: np.array(self._files[name].map()[by_row]) for name in _BY_ROW}
-            yield Columns(**made)
+    def _put_aside(self, batch: Columns) -> None:
+        path, columns = self._path.with_name(f"{self._path.name}.{len(self._beside)}"), batch._asdict()
+        with ArrayWriter(path, {name: (values.dtype, values.shape) for name, values in columns.items()}) as file:
+            for name, values in columns.items():
+                file.write(name, 0, values)
+            file.finish(_KEY, hashed=False)
+        self._beside.append(path)
+
+    def _batches(self) -> Iterator[Columns]:
+        for path in self._beside:
+            yield Columns(**{name: np.array(values) for name, values in _read(path).items()})
+            path.unlink()
+        yield self._held if self._held is not None else blank(0, 0, 1)
 
 
-def open_columns(folder: Path) -> Columns:
+def _completed(batch: Columns, depth: int, book: ArrayBook, queues: Any, base: int) -> Columns:
+    """A batch with what follows from it, as it stands in the part, where its first row is number `base`.
+
+    Book and queues (None: no orders are named) are those before it, and afterwards those after it.
+    """
+    n, m = len(batch.kind), len(batch.price)
+    changes = (batch.kind, batch.clear, batch.first, batch.side, batch.price, batch.size)
+    made = {name: _room(name, n) for name in _DERIVED}
+    follow_book(*changes, depth, book.state, made["shown"], made["state"])
+    if queues is not None:
+        made |= {name: _room(name, m) for name in _OF_ORDERS}
+        follow_orders(*changes, batch.order, base, queues, made["stood"], made["joined"])
+    return batch._replace(first=batch.first + base, **made)
+
+
+def open_columns(path: Path) -> Columns:
     """Map a part's columns.
 
     Raises
     ------
     OSError, ValueError
-        A file is missing, or cut short.
+        The file is missing, cut short, or not one of columns.
 
     """
-    return Columns(**{name: _open(folder / f"{name}.npy", name) for name in Columns._fields})
+    found = dict.fromkeys(_NAMING_ORDERS, _nothing) | _read(path)
+    for name in Columns._fields:
+        if name not in found or found[name].dtype != _TYPES[name] or found[name].shape[1:] != _shape(name, 0)[1:]:
+            raise ValueError(f"{path}: no column of {name}")
+    return Columns(**found)
 
 
 def join(parts: Sequence[Columns]) -> Columns:
@@ -169,47 +171,6 @@ def join(parts: Sequence[Columns]) -> Columns:
     return Columns(**whole)
 
 
-class _File:
-    """A `.npy` file that grows; its header is written again when its length is known. It is open only while it is
-    written: an import of hundreds of contracts holds no file for each."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._path, self._name = folder / f"{name}.npy", name
-        self._length, self._told = 0, -1
-
-    def append(self, values: NDArray[Any]) -> None:
-        if not len(values):
-            return
-        with self._path.open("ab") as file:
-            if not self._length:
-                self._told = len(values)
-                self._header(file)
-            file.write(memoryview(np.ascontiguousarray(values)).cast("B"))
-        self._length += len(values)
-
-    def close(self) -> None:
-        """Make the header say how long it is."""
-        if self._told != self._length:
-            with self._path.open("wb" if self._told < 0 else "r+b") as file:
-                self._told = self._length
-                self._header(file)
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-    def map(self) -> NDArray[Any]:
-        return _open(self._path, self._name)
-
-    def _header(self, file: IO[bytes]) -> None:
-        """Numpy pads it so that it is as long for every length."""
-        described = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(_TYPES[self._name])),
-            "fortran_order": False,
-            "shape": _shape(self._name, self._told),
-        }
-        np.lib.format.write_array_header_1_0(file, described)
-
-
 def _room(name: str, length: int) -> NDArray[Any]:
     return np.empty(_shape(name, length), _TYPES[name])
 
@@ -218,13 +179,9 @@ def _shape(name: str, length: int) -> tuple[int, ...]:
     return (length, _WIDTHS[name]) if name in _WIDTHS else (length,)
 
 
-def _open(path: Path, name: str) -> NDArray[Any]:
-    if name in ("order", *_OF_ORDERS) and not path.exists():
-        return _nothing
-    values = np.asarray(np.load(path, mmap_mode="r"))
-    if values.dtype != _TYPES[name] or values.shape[1:] != _shape(name, 0)[1:]:
-        raise ValueError(f"{path}: not a column of {name}")
-    return values
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Map what was written: its length tells whether it is whole; hashing a day would take longer than a backtest."""
+    return read_arrays(path, _KEY, hashed=False)
 
 
 _nothing = np.zeros(0, np.int64)

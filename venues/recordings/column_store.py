@@ -1,7 +1,7 @@
-"""Where a catalog keeps the columns of its days: `<root>/columns/<instrument>/<date>.<key>/`, a folder for each part.
+"""Where a catalog keeps the columns of its days: `<root>/columns/<instrument>/<date>.<key>.arrays`, one file a part.
 
 The key is a hash of the part's whole manifest entry: columns that no entry names are nothing, and those of an entry
-cannot be another's. A folder takes its name when it is whole.
+cannot be another's. A file takes its name when it is whole.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from market.columns import Columns
 from market.files import lock_on
 from venues.recordings.column_files import open_columns
 
-VERSION = 1
-"""Of what the columns hold; those of another version are made anew."""
+VERSION = 2
+"""Of what the columns hold and how; those of another version are made anew."""
 
 type Make = Callable[[Path], None]
-"""Writes the columns of a part into a folder that is not there yet."""
+"""Writes the columns of a part into a file; what it needs meanwhile lies beside."""
 
 
 class ColumnStore:
@@ -45,34 +45,36 @@ class ColumnStore:
 
         A catalog that cannot be written gets them for this process alone.
         """
-        folder = self._root / instrument / name
-        found = _whole(folder, events)
+        path = self._path(instrument, name)
+        found = _whole(path, events)
         if found is not None:
             return found
         try:
             with self._lock():
-                found = _whole(folder, events)  # another process may have made them meanwhile
+                found = _whole(path, events)  # another process may have made them meanwhile
                 if found is None:
                     with tempfile.TemporaryDirectory(dir=self._root, prefix=".making.") as scratch:
                         make(Path(scratch) / "columns")
-                        _move(Path(scratch) / "columns", folder)
-                    found = open_columns(folder)
+                        _move(Path(scratch) / "columns", path)
+                    found = open_columns(path)
                 return found
         except PermissionError:
             return _for_now(make)
 
     def put(self, staged: dict[str, Path], instrument: str) -> None:
         """Take columns that an import has written, by name."""
-        with self._lock():
-            for name, folder in staged.items():
-                _move(folder, self._root / instrument / name)
+        for name, file in staged.items():
+            _move(file, self._path(instrument, name))
 
     def prune(self, instrument: str, names: Sequence[str]) -> None:
         """Remove an instrument's columns but those named: no entry vouches for them any more."""
-        with self._lock():
-            for folder in (self._root / instrument).glob("*"):
-                if folder.name not in names:
-                    shutil.rmtree(folder, ignore_errors=True)
+        kept = {self._path(instrument, name).name for name in names}
+        for path in (self._root / instrument).iterdir():
+            if path.name not in kept:
+                _remove(path)
+
+    def _path(self, instrument: str, name: str) -> Path:
+        return self._root / instrument / f"{name}.arrays"
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -94,10 +96,10 @@ def name_of(date: object, entry: msgspec.Struct) -> str:
     return f"{date}.{identity.hexdigest()[:24]}"
 
 
-def _whole(folder: Path, events: int) -> Columns | None:
-    """The columns in a folder, None where they are missing, or not what they should be."""
+def _whole(path: Path, events: int) -> Columns | None:
+    """The columns in a file, None where they are missing, or not what they should be."""
     try:
-        found = open_columns(folder)
+        found = open_columns(path)
     except (OSError, ValueError):
         return None
     rows = {len(column) for column in (found.side, found.price, found.size)}
@@ -108,10 +110,17 @@ def _whole(folder: Path, events: int) -> Columns | None:
     return found if good else None
 
 
-def _move(staged: Path, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(staged, folder)
+def _move(staged: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(staged, path)
+
+
+def _remove(path: Path) -> None:
+    """Version 1 kept a folder for each part."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _for_now(make: Make) -> Columns:

@@ -204,7 +204,7 @@ class _InstrumentWriter:
     def _start_span(self, ts: int, contract: Contract) -> None:
         """A span begins with the whole book: it can be replayed alone."""
         assert self._date is not None
-        folder = self._run.staging / contract.id / f"{self._date}.{len(self._written)}"
+        folder = self._run.staging / f"{contract.id}.{self._date}.{len(self._written)}"
         self._span = SpanWriter(contract, self._date, folder)
         rows = self._orders.rows() if self._orders is not None else [(*level, 0) for level in self._book.levels()]
         if rows:

@@ -19,7 +19,7 @@ from market.compiled import allocating
 from market.contracts import Contract
 from market.events import BID
 from market.nautilus import LAST, Instrument
-from venues.recordings.catalog import file_name
+from venues.recordings.catalog import staged_name
 
 _CLEARS = 32  # RecordFlag.F_SNAPSHOT, as `OrderBookDelta.clear` bears it
 _ACTIONS = ("CLEAR", "UPDATE", "DELETE")
@@ -46,7 +46,7 @@ _TRADES = [
 
 
 class NautilusFiles:
-    """Writes files of one instrument below a catalog's folder."""
+    """Writes files of one instrument into a staging folder."""
 
     def __init__(self, contract: Contract, folder: Path) -> None:
         self._units, self._folder = Instrument(contract), folder
@@ -108,12 +108,10 @@ class NautilusFiles:
     def _write(
         self, kind: str, name: str, fields: list[Any], values: list[Any], words: list[str], ts: NDArray[np.int64]
     ) -> None:
-        target = self._folder / "data" / kind / self._units.id
-        target.mkdir(parents=True, exist_ok=True)
         schema = pa.schema(fields, self._metadata | {"type_name": name})
         pq.write_table(
             pa.Table.from_arrays(values, schema=schema),
-            target / file_name(int(ts[0]), int(ts[-1])),
+            self._folder / staged_name(kind, int(ts[0]), int(ts[-1])),
             compression="zstd",
             use_dictionary=words,
             column_encoding=dict.fromkeys(("ts_event", "ts_init"), "DELTA_BINARY_PACKED"),

@@ -12,7 +12,7 @@ from venues.recordings.catalog import Catalog, Day
 from venues.recordings.column_files import Batch, ColumnWriter
 
 
-def write_columns(catalog: Catalog, part: Day, folder: Path) -> None:
+def write_columns(catalog: Catalog, part: Day, path: Path) -> None:
     """Write them, one catalog file in memory at a time.
 
     Raises
@@ -21,7 +21,7 @@ def write_columns(catalog: Catalog, part: Day, folder: Path) -> None:
         The files do not hold what the manifest says.
 
     """
-    writer, written = ColumnWriter(folder), 0
+    writer, written = ColumnWriter(path), 0
     decoder = Decoder(Instrument(catalog.contract(part)))
     for deltas, trades in catalog.chunks(part):
         events: list[OrderBookDeltas | TradeTick] = [*batches(deltas), *trades]
