@@ -19,6 +19,7 @@ MARK = "CMM_TEST"
 """Names the test, or the module whose fixtures are made; a process keeps what it was born with, in whatever session."""
 
 
+YOUNG_S = 5.0
 GRACE_S = 30.0
 """A process that ends by itself in this time was on its way out: a helper whose parent has gone, say."""
 _MANY = 20_000
@@ -61,10 +62,21 @@ def left_over(mark: str, before: set[int]) -> list[psutil.Process]:
     """Processes that still run: children that were not there before, and what carries the mark."""
     children = psutil.Process().children()
     found = {p.pid: p for p in children if p.pid not in before}
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get(MARK) == mark:
+    for process in psutil.process_iter():
+        if _environ(process).get(MARK) == mark:
             found[process.pid] = process
     return list(found.values())
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    """A process's environment. One that is just being started shows none for a moment."""
+    with suppress(psutil.Error):
+        for _ in range(20):
+            environ: dict[str, str] = process.environ()
+            if environ or time.time() - process.create_time() > YOUNG_S:
+                return environ
+            time.sleep(0.01)
+    return {}
 
 
 def _still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
