@@ -210,7 +210,9 @@ def _per_minute(episode: Episode) -> NDArray[np.float64]:
     if len(passed) < 2:
         return np.zeros(0)
     marks = np.arange(0, passed[-1], 60 * 10**9)
-    return np.diff(episode.equity[np.maximum(np.searchsorted(passed, marks, side="right") - 1, 0)])
+    updates = np.maximum(np.searchsorted(passed, marks, side="right") - 1, 0)
+    del passed  # as large as the equity
+    return np.diff(episode.equity[updates])
 
 
 def _residue(episodes: Sequence[Episode]) -> float:

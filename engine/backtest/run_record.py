@@ -51,6 +51,10 @@ class RunRecord(Protocol):
         """(updates, 4): mid change in ticks, spread in ticks, log1p volume, confidence; NaN for none."""
 
     @property
+    def mid_forecasts(self) -> NDArray[np.float32]:
+        """The first column of `forecasts`, as an array of its own (updates,)."""
+
+    @property
     def decision_ns(self) -> NDArray[np.int64]:
         """Time that each decision took on this machine (decisions,); no part of a result."""
 

@@ -89,6 +89,11 @@ class RunRecorder(Observer):
         return np.frombuffer(self._floats, np.float32).reshape(-1, 4) if self._floats else np.zeros((0, 4), np.float32)
 
     @property
+    def mid_forecasts(self) -> NDArray[np.float32]:
+        """The first column of `forecasts`, as an array of its own (updates,)."""
+        return self.forecasts[:, 0].copy()
+
+    @property
     def mids(self) -> NDArray[np.float64]:
         """Mid price in ticks (updates,)."""
         return self.touch.sum(1) / 2.0

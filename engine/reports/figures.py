@@ -202,7 +202,7 @@ def _outcomes(episodes: Sequence[Episode], horizon: int) -> tuple[NDArray[np.flo
     """Forecast and actual mid changes where both are known, ticks; and how many horizons, ns, they span."""
     predicted, realised, spans = [np.zeros(0, np.float32)], [np.zeros(0)], 0.0
     for e in episodes:
-        forecast, mids, ts = e.recorder.forecasts[:, 0].copy(), e.recorder.mids, e.recorder.ts_ns
+        forecast, mids, ts = e.recorder.mid_forecasts, e.recorder.mids, e.recorder.ts_ns
         count, known = 0, [0, 0]
         for part in parts(len(ts)):
             until = ts[part] + horizon

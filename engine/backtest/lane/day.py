@@ -271,10 +271,17 @@ class LaneRecord:
 
     @property
     def forecasts(self) -> NDArray[np.float32]:
+        return self._forecasts(slice(None))
+
+    @property
+    def mid_forecasts(self) -> NDArray[np.float32]:
+        return self._forecasts(0)
+
+    def _forecasts(self, columns: slice | int) -> NDArray[np.float32]:
         forecasts, book = self._path.forecasts, self._updates["book"]
-        found = np.empty((len(book), forecasts.shape[1]), np.float32)
+        found = np.empty((len(book), *forecasts[:0, columns].shape[1:]), np.float32)
         for part in _parts(len(book)):
-            found[part] = forecasts[book[part]]
+            found[part] = forecasts[book[part], columns]
             release(forecasts, int(book[part][0]), int(book[part][-1]) + 1)
         found[self._updates["own_bid"] == NO_LADDER] = np.nan
         return found
