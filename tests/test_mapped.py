@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.backtest import episode
 from engine.backtest.episode import Steps, parts
+from engine.reports.figures import sorted_groups
 from market.mapped import release
 
 
@@ -43,6 +44,14 @@ def test_steps_are_the_running_total(changes: list[tuple[int, float]]) -> None:
     steps = Steps(starts, np.cumsum(flow[starts]))
     assert steps.after_each(20).tobytes() == np.cumsum(flow).tobytes()
     assert steps.at(np.arange(20)).tobytes() == np.cumsum(flow).tobytes()
+
+
+@given(st.lists(st.sampled_from([-2.0, -0.0, 0.0, 0.5, 1.0, 1.5, 7.0]), max_size=60), st.integers(1, 20))
+def test_groups_are_those_of_a_stable_sort(values: list[float], groups: int) -> None:
+    array = np.array(values, np.float32)
+    found = [group.tolist() for group in sorted_groups(array, groups)]
+    whole = np.array_split(np.argsort(array, kind="stable"), groups)
+    assert found == [group.tolist() for group in whole if len(group)]
 
 
 @given(st.integers(0, 50), st.integers(1, 20))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ type Runs = Sequence[tuple[str, Sequence[Episode]]]
 
 _POINTS = 6_000
 _WINDOW_NS = 5 * 60 * 10**9
+_GROUPS = 20
 _BREAK_NS = 5 * 60 * 10**9
 _MARKOUTS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 
@@ -178,12 +179,13 @@ def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | No
     predicted, realised, spans = _outcomes(episodes, round(horizon_s * 1e9))
     if len(predicted) < 1_000:
         return None
-    groups = np.array_split(np.argsort(predicted, kind="stable"), 20)
-    means = [float(predicted[g].astype(np.float64).mean()) for g in groups]
-    outcome = [float(realised[g].mean()) for g in groups]
-    independent = max(spans / len(groups), 1.0)  # horizons that do not overlap, a group
-    errors = [2.0 * float(realised[g].std()) / np.sqrt(independent) for g in groups]
-    del groups
+    means, outcome, spreads = [], [], []
+    for group in sorted_groups(predicted, _GROUPS):
+        means.append(float(predicted[group].astype(np.float64).mean()))
+        outcome.append(float(realised[group].mean()))
+        spreads.append(2.0 * float(realised[group].std()))
+    independent = max(spans / _GROUPS, 1.0)  # horizons that do not overlap, a group
+    errors = np.array(spreads) / np.sqrt(independent)
     figure = page.chart(360, f"forecast mid change over {horizon_s:g} s, ticks", "actual mid change, ticks")
     reach = max(abs(means[0]), abs(means[-1]))
     figure.add_scatter(
@@ -196,6 +198,18 @@ def calibration(episodes: Sequence[Episode], horizon_s: float) -> go.Figure | No
     )  # fmt: skip
     figure.update_layout(hovermode="closest")
     return figure
+
+
+def sorted_groups(values: NDArray[np.float32], groups: int) -> Iterator[NDArray[np.int64]]:
+    """Indices of values, smallest first, in groups of one size: the parts of a stable argsort, without all of it."""
+    ordered, start = np.sort(values), 0
+    for group in np.array_split(ordered, groups):
+        if not len(group):
+            continue
+        inside = np.flatnonzero((values >= group[0]) & (values <= group[-1]))
+        alike = start - int(np.searchsorted(ordered, group[0]))  # of the earlier groups
+        yield inside[np.argsort(values[inside], kind="stable")][alike : alike + len(group)]
+        start += len(group)
 
 
 def _outcomes(episodes: Sequence[Episode], horizon: int) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
