@@ -4,21 +4,10 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from benchmarks import blindness, endurance, imports, latency, memory, rate, teacher, viewers, wire
-
-ALL = {
-    "latency": latency.main,
-    "rate": rate.main,
-    "imports": imports.main,
-    "memory": memory.main,
-    "blindness": blindness.main,
-    "teacher": teacher.main,
-    "wire": wire.main,
-    "endurance": endurance.main,
-    "viewers": viewers.main,
-}
-AS_JSON = {"rate": rate.main, "memory": memory.main}
+ALL = ("latency", "rate", "imports", "memory", "blindness", "teacher", "wire", "endurance", "viewers")
+AS_JSON = ("rate", "memory")
 
 
 def main(arguments: list[str]) -> None:
@@ -30,10 +19,10 @@ def main(arguments: list[str]) -> None:
     if len(names) < len(arguments):
         if len(names) != 1 or names[0] not in AS_JSON:
             sys.exit(f"--json takes one benchmark: {' or '.join(AS_JSON)}")
-        AS_JSON[names[0]](as_json=True)
+        import_module(f"benchmarks.{names[0]}").main(as_json=True)
         return
     for name in names or ALL:
-        ALL[name]()
+        import_module(f"benchmarks.{name}").main()
 
 
 if __name__ == "__main__":
