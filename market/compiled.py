@@ -7,10 +7,12 @@ is named after the content of all compiled sources.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +23,7 @@ import numpy as np
 
 _ROOMS = ("market", "models", "strategies", "venues", "engine")
 _MARK = b"from market.compiled import"
-_KEPT = 4
+_UNUSED_S = 90 * 86_400.0
 
 
 def compiled[F: Callable[..., Any]](function: F) -> F:
@@ -77,21 +79,26 @@ def _sources_hash() -> str:
 
 
 def _use_folder() -> None:
-    """Point numba at the folder of these sources; remove those of versions long gone."""
+    """Point numba at the folder of these sources, and remove folders that nobody has used for long.
+
+    Where no folder can be kept, this process compiles for itself alone.
+    """
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     parent = Path(base) / "cmm-compiled"
+    folder = parent / _sources_hash()
     try:
-        folder = parent / _sources_hash()
         folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-        others = sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    except OSError:  # no home to write to: compile into a folder that the system clears
-        numba.config.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"cmm-compiled-{os.getuid()}")
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="cmm-compiled-")
+        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
         return
     numba.config.CACHE_DIR = str(folder)
-    for path in others[_KEPT:]:
-        with suppress(OSError):
-            shutil.rmtree(path)
+    with suppress(OSError):
+        os.utime(folder)
+        for other in parent.iterdir():  # a process of another version may run, and compile what it has not used yet
+            if time.time() - other.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 _use_folder()

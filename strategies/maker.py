@@ -37,6 +37,7 @@ from strategies.quoters import CmmQuoter
 from strategies.quoting_hours import QuotingHours
 from strategies.trading_state import Phase, Reason, TradingState
 from strategies.values import Ladder, Market
+from strategies.warm_up import warm_up
 from strategies.wiring import MakerConfig, Ports, Quoting
 
 _PURGE_EVERY = 10
@@ -67,6 +68,7 @@ class MarketMaker(Strategy):
         quoter = quoting.quoter
         if quoter.needs_forecast and quoting.predictor is None:
             raise ValueError("this quoter needs a predictor")
+        warm_up(quoting.stream.features.spec, instrument.depth, config.guard)
         self.trading = TradingState()
         self.problem = ""
         """What the guard holds against the market data just now."""
