@@ -15,10 +15,12 @@ from engine.backtest.backtest import Task, backtest, run_days
 from engine.backtest.episode import Episode
 from engine.backtest.lane import day as lane_day
 from engine.backtest.lane.day import LaneDay
-from engine.backtest.lanes import run_day
+from engine.backtest.lane.loop import run
+from engine.backtest.lane.state import NEEDS_ROOM
+from engine.backtest.lanes import open_market, run_day
 from engine.config import SHIPPED, Config
 from engine.config.loading import override
-from engine.plan import Plan
+from engine.plan import Plan, plan_day
 from tests.made_days import KINDS, made_day
 from venues.recordings.catalog import Catalog, Day
 
@@ -157,6 +159,17 @@ def test_tables_grow_where_they_are_full_and_nowhere_else(
     assert len(maker.orders) < 200
     assert len(exchange.places) < 200
     assert len(maker.lags) < 100
+
+
+def test_what_is_due_after_the_last_event_waits_for_room_too(tmp_path: Path) -> None:
+    catalog, day = made_day(tmp_path, "shown", 1)
+    run_of = plan("foic", {"backtest.engine": "fast"})
+    market = open_market(catalog, day, run_of)
+    traded = LaneDay(plan_day(run_of, catalog, day), market.events, market.path, market.horizon_s, has_model=False)
+    traded.run()
+    lane, exchange, maker, record = traded.state
+    full = exchange._replace(held=exchange.held[:0])
+    assert run(lane, full, maker, record, market.events, market.path, len(market.events.kind)) == NEEDS_ROOM
 
 
 def test_a_recalibrating_maker_learns_alike_from_day_to_day(brief: tuple[Catalog, Day]) -> None:

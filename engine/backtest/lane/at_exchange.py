@@ -19,7 +19,6 @@ from venues.simulation.matching import (
     comes_into_view,
     cross_book,
     find_place,
-    forget_unclaimed,
     join_level,
     match_trade,
     move_queues,
@@ -140,7 +139,7 @@ def match_event(lane, exchange, events, e):  # type: ignore[no-untyped-def]
 
 @inlined
 def hand_out(lane, exchange, maker, record, ts_ns):  # type: ignore[no-untyped-def]
-    """What an event gave our orders becomes fills, in the order in which an exchange works them off."""
+    """All that an event gave our orders becomes fills, in the order in which an exchange works them off."""
     while True:
         i = next_filled(exchange.match, exchange.places)
         if i < 0:
@@ -172,12 +171,6 @@ def round_to_cent(amount, cent):  # type: ignore[no-untyped-def]
     whole = math.floor(abs(amount * cent))
     rest = abs(amount * cent) - whole
     return math.copysign((whole + 1.0 if rest >= 0.5 else whole) / cent, amount)
-
-
-@inlined
-def forget(exchange):  # type: ignore[no-untyped-def]
-    """The next event comes: nothing that was not handed out may turn up there."""
-    forget_unclaimed(exchange.match, exchange.places)
 
 
 @compiled

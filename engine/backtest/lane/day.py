@@ -18,7 +18,6 @@ from engine.backtest.lane.state import (
     LANE,
     NO_LADDER,
     NO_PRICES,
-    NO_QUOTE,
     Exchange,
     Maker,
     Record,
@@ -237,8 +236,7 @@ class LaneRecord:
         self.placed_lots = int(counts["placed_lots"])
         self.taken = record.actions[: int(lane["actions"])] if lane["logs_actions"] else record.actions[:0]
         self.counts = _counts(counts, exchange.match, exchange.fees)
-        self.position = int(maker.totals["position"])
-        self._maker_ledger = maker.ledger
+        self._ledger = maker.ledger
 
     @property
     def decision_ns(self) -> NDArray[np.int64]:
@@ -308,7 +306,7 @@ class LaneRecord:
         if not len(self._updates):
             return 0.0
         last = self._events.shown[self._books[self._updates["book"][-1]]]
-        return float(equity(self._maker_ledger, 0.5 * (last[BEST_BID] + last[BEST_ASK])))
+        return float(equity(self._ledger, 0.5 * (last[BEST_BID] + last[BEST_ASK])))
 
 
 def _books(events: Columns) -> NDArray[np.int32]:
@@ -350,7 +348,6 @@ def _counts(counts: Any, match: Any, fees: Any) -> dict[str, int]:
     found |= {f"model_{fault.name.lower()}": int(counts["model"][fault]) for fault in Fault if fault}
     found |= {f"bound_{limit.name.lower()}": int(counts["refusals"][limit]) for limit in Limit}
     found |= {name: int(match[name]) for name in ("filled_through", "filled_crossed")}
-    found["unclaimed_lots"] = int(match["unclaimed"])
     found["locked_lots"] = int(min(fees["long"].sum(), fees["short"].sum()))
     return {name: n for name, n in found.items() if n}
 
@@ -381,6 +378,3 @@ def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
             "narrow it, or trade with --engine nautilus"
         )
     return low, high
-
-
-__all__ = ["NO_QUOTE", "LaneDay", "LaneRecord"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.backtest.lane.at_exchange import arrive, end_interval, forget, hand_out, match_event, next_arrival
+from engine.backtest.lane.at_exchange import arrive, end_interval, hand_out, match_event, next_arrival
 from engine.backtest.lane.at_maker import finish_decision, look_by_time, on_book
 from engine.backtest.lane.state import DONE, NEEDS_ROOM, NO_PRICES, has_room
 from market.columns import TRADE
@@ -32,7 +32,6 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         if lane.due:
             end_interval(lane, exchange, maker)
         _pass_time(lane, exchange, maker, record, events, path, e, events.ts[e])
-        forget(exchange)
         if match_event(lane, exchange, events, e):
             hand_out(lane, exchange, maker, record, events.ts[e])
         lane.event = e + 1
@@ -46,7 +45,9 @@ def run(lane, exchange, maker, record, events, path, until):  # type: ignore[no-
         if on_book(lane, exchange, maker, record, events, path, e, b):
             lane.asking = True
             return NO_PRICES
-    if lane.event == len(events.kind) and has_room(lane, exchange, maker, record):
+    if lane.event == len(events.kind):
+        if not has_room(lane, exchange, maker, record):
+            return NEEDS_ROOM
         _pass_time(lane, exchange, maker, record, events, path, lane.event, events.ts[lane.event - 1] + 1)
     return DONE
 

@@ -79,10 +79,7 @@ COUNTS = np.dtype(
     [
         *((name, np.int64) for name in ("book_updates", "trades", "fills", "rejected", "too_late", "paused_side")),
         ("amend_refused", np.int64),
-        *(
-            (name, np.int64)
-            for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots", "unclaimed_lots")
-        ),
+        *((name, np.int64) for name in ("range_checks", "out_of_range", "limit_bound", "placed_lots")),
         ("actions", np.int64, (3,)),
         ("pulled", np.int64, (len(REASON_NAMES),)),
         ("data", np.int64, (len(REASON_NAMES),)),
@@ -177,22 +174,13 @@ def apply_book(lane, exchange, events, first, last, clear):  # type: ignore[no-u
 def has_room(lane, exchange, maker, record):  # type: ignore[no-untyped-def]
     """Whether whatever the next event may bring fits into all tables."""
     rows = maker.totals.rows + 2 * MAX_LEVELS
-    if rows > len(maker.orders) or rows > len(maker.touchable) or rows > len(exchange.places):
-        return False
-    if exchange.match.consumed + rows > len(exchange.consumed) or lane.held + rows > len(exchange.held):
-        return False
-    if lane.tail - lane.head + 4 * rows > len(exchange.commands):
-        return False
-    if len(exchange.delays.draws) and exchange.path.drawn + rows > len(exchange.delays.draws):
-        return False
-    if lane.logs_actions and lane.actions + 4 * rows > len(record.actions):
-        return False
-    return lane.fills + rows <= len(record.fills) and _lags_fit(maker)
-
-
-@inlined
-def _lags_fit(maker):  # type: ignore[no-untyped-def]
-    return not maker.data_guard.measures_lag or maker.data_guard.lags.end < len(maker.lags)
+    ours = rows <= len(maker.orders) and rows <= len(maker.touchable) and rows <= len(exchange.places)
+    taken = exchange.match.consumed + rows <= len(exchange.consumed) and lane.held + rows <= len(exchange.held)
+    sent = lane.tail - lane.head + 4 * rows <= len(exchange.commands)
+    drawn = len(exchange.delays.draws) == 0 or exchange.path.drawn + rows <= len(exchange.delays.draws)
+    lags = not maker.data_guard.measures_lag or maker.data_guard.lags.end < len(maker.lags)
+    written = not lane.logs_actions or lane.actions + 4 * rows <= len(record.actions)
+    return ours and taken and sent and drawn and lags and written and lane.fills + rows <= len(record.fills)
 
 
 def make_room(exchange: Exchange, maker: Maker, record: Record, lane: Any) -> tuple[Exchange, Maker, Record]:
