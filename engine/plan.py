@@ -205,10 +205,11 @@ def _guard_of(config: Config, venue: str) -> GuardConfig:
 
 def first_price(catalog: Catalog, day: Day) -> float:
     """A price of the day, ticks."""
-    columns = catalog.columns(day)
-    for event in range(len(columns.kind)):
-        rows = slice(columns.first[event], columns.first[event + 1])
-        stands = columns.size[rows] > 0
-        if columns.kind[event] == BOOK and stands.any():
-            return float(columns.price[rows][stands][0])
+    for part in day.pieces:  # the whole day would be copied from its parts
+        columns = catalog.columns(part)
+        for event in range(len(columns.kind)):
+            rows = slice(columns.first[event], columns.first[event + 1])
+            stands = columns.size[rows] > 0
+            if columns.kind[event] == BOOK and stands.any():
+                return float(columns.price[rows][stands][0])
     raise ConfigError(f"{day.instrument} {day.date}: the recording holds no prices")

@@ -240,6 +240,11 @@ class CmmQuoter(OurQuoter):
         """From now on a fill costs this much, ticks."""
         self.state["cost"] = break_even_ticks + self._margin
 
+    @property
+    def least_half_ticks(self) -> float:
+        """The half-spread that costs and floor leave at least: all that fees do to the quotes."""
+        return float(max(self.state["cost"][0], self.state["floor_ticks"][0]))
+
 
 class FoicQuoter(OurQuoter):
     """Fixed offset with inventory constraint, see `foic_best`."""

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from engine.assembly import make_predictor, quoter_kind
+from engine.assembly import make_predictor, make_quoter
 from engine.backtest import nautilus_lane
 from engine.backtest.episode import Episode
 from engine.backtest.lanes import engine_of, open_markets, trade_market
@@ -22,6 +22,7 @@ from engine.backtest.metrics import held_lot_ns
 from engine.config import override
 from engine.plan import Plan, plan_day
 from market.contracts import ContractTable
+from strategies.quoters import CmmQuoter
 from venues.recordings.catalog import Catalog, Day
 from venues.simulation.fees import SCENARIOS, FeeScenario, fees_of
 from venues.simulation.queues import QueueConfig
@@ -153,9 +154,9 @@ def grid(
 def _trades_as(catalog: Catalog, days: Sequence[Day], run: Plan) -> bytes:
     """What decides which orders are sent and filled, of all that the cases differ in."""
     costs: tuple[float, ...] = ()
-    if quoter_kind(run.quoter).looks_at_costs and run.config.backtest.sensitivity == "full":
-        floor = run.config.strategy.cmm.floor_ticks - run.config.strategy.cmm.margin_ticks
-        costs = tuple(max(plan_day(run, catalog, day).break_even_ticks, floor) for day in days)
+    if run.config.backtest.sensitivity == "full":
+        quoters = [make_quoter(run, plan_day(run, catalog, day).break_even_ticks) for day in days]
+        costs = tuple(quoter.least_half_ticks for quoter in quoters if isinstance(quoter, CmmQuoter))
     money = run.config.guard.money
     halts = money.loss_budget is not None or money.max_drawdown is not None
     fees = run.config.fees.scenario if halts else None
