@@ -19,7 +19,7 @@ from models.ensemble.predictor import Predictor
 from models.ensemble.recalibrate_config import RecalibrateConfig
 from models.features.book_features import BookFeatures
 from strategies.decision import Decider, Inputs
-from strategies.limits import risk_of
+from strategies.limits import RiskState
 from strategies.quoters import CmmQuoter
 from strategies.values import Kind, Market
 from strategies.working import WorkingOrders
@@ -66,7 +66,8 @@ def main(seconds: float = 900.0) -> None:
         )
         books = {side: orders.touchable(side) for side in (BID, ASK)}
         rows = [[(o.price, o.left) for o in books[side]] for side in (BID, ASK)]
-        standing = risk_of(orders.exposure, orders.standing())
+        e = orders.exposure
+        standing = RiskState(e.position, e.buys, e.sells, e.orders, orders.standing())
         inputs = Inputs(market, forecast, "", (False, False), rows[0], rows[1], standing)
         t3 = clock()
         actions = decider.decide(inputs).actions

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from market.compiled import inlined
 from market.events import BID
 from market.records import row, state_of
-from strategies.values import ACTION, Action, Kind
+from strategies.values import Action, Kind
 
 RESTING = np.dtype([("price", np.int64), ("left", np.int64)])
 """One order that may be touched: ticks, and lots that are left of it."""
@@ -157,37 +157,3 @@ def diff_side(
 def actions_of(table: NDArray[np.void]) -> list[Action]:
     """The actions of a table's rows."""
     return [Action(_KINDS[kind], side, price, size, order) for kind, side, price, size, order in table.tolist()]
-
-
-class Differ:
-    """Compares ladders with working orders, one side at a time."""
-
-    def __init__(self, config: DifferConfig) -> None:
-        self._differ = differ_state(config)
-
-    def tolerance(self, sigma_ticks: float) -> int:
-        """How much too passive an order may be, ticks."""
-        return tolerance_of(self._differ, sigma_ticks)
-
-    def side(
-        self, side: int, wanted: NDArray[np.int64], working: list[tuple[int, int]], tolerance: int
-    ) -> list[Action]:
-        """Actions for one side, cancels before amendments before placements.
-
-        Parameters
-        ----------
-        side : int
-            BID or ASK.
-        wanted : ndarray (levels, 2) int64
-            Price in ticks and lots.
-        working : list[tuple[int, int]]
-            (price in ticks, lots left) of the orders that may be touched; an action's `order` is
-            an index into it.
-        tolerance : int
-            How much too passive an order may be, ticks.
-
-        """
-        resting, room = np.array(working, RESTING), len(working) + len(wanted)
-        actions, scratch = np.zeros(room, ACTION), np.zeros((2, room), np.int64)
-        n = diff_side(self._differ, side, wanted, resting, tolerance, scratch[0], scratch[1], actions, 0)
-        return actions_of(actions[:n])

@@ -165,18 +165,6 @@ def _whole_ns(seconds: float) -> int:
     return min(round(min(seconds, 1e10) * _NS), _LONGEST_NS)
 
 
-class RollingMinimum:
-    """The least of what came within a window; remembers what may still become it, in rising order."""
-
-    def __init__(self, window_ns: int) -> None:
-        self._state, self._kept = state_of(rules.ROLLING, window_ns=window_ns), np.zeros(_STAMPS, rules.STAMP)
-
-    def add(self, ts_ns: int, value: int) -> int:
-        """Take a value; return the least of the window that ends now."""
-        self._kept = rules.with_room(self._state, self._kept)
-        return rules.rolling_least(self._state, self._kept, ts_ns, value)
-
-
 class DataGuard:
     """Whether the book can be quoted on.
 

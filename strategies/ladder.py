@@ -7,11 +7,9 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from market.compiled import inlined
 from market.records import row, state_of
-from strategies.values import Ladder
 
 MAX_LEVELS = 20
 
@@ -100,34 +98,3 @@ def build_ladder(
     bids = _fill_side(ladder, out[0], best_bid, -1, scale, max(buy_room, 0))
     asks = _fill_side(ladder, out[1], best_ask, 1, scale, max(sell_room, 0))
     return bids, asks
-
-
-class LadderBuilder:
-    """Builds ladders of one shape, reusing its arrays: a ladder is valid until the next is built."""
-
-    def __init__(self, config: LadderConfig) -> None:
-        self.config = config
-        self._ladder = ladder_state(config)
-        self._out: NDArray[np.int64] = np.zeros((2, config.levels, 2), np.int64)
-
-    def build(
-        self, bid: float, ask: float, touch: tuple[int, int], volume_lots: float, buy_room: int, sell_room: int
-    ) -> Ladder:
-        """Build a ladder.
-
-        Parameters
-        ----------
-        bid, ask : float
-            Wanted best prices, ticks.
-        touch : tuple[int, int]
-            Best bid and ask of the market, ticks.
-        volume_lots : float
-            Forecast volume over the horizon; 0 where there is none.
-        buy_room, sell_room : int
-            Lots that may be bought and sold before the position limit; 0 drops the side.
-
-        """
-        bids, asks = build_ladder(
-            self._ladder, self._out, bid, ask, touch[0], touch[1], volume_lots, buy_room, sell_room
-        )
-        return Ladder(self._out[0, :bids], self._out[1, :asks])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -12,10 +11,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from market.records import state_of
-from market.valuation import PLAIN, Valuation
-from strategies.admission import LIMITS, RISK, STANDING, Limit, admit
-from strategies.differ import actions_of
-from strategies.values import ACTION, Action
+from strategies.admission import LIMITS, Limit
 
 type Positive = Annotated[float, Meta(gt=0)]
 
@@ -100,11 +96,6 @@ class RiskState(NamedTuple):
     unknown: str = ""
 
 
-def risk_of(exposure: Exposure, orders: Iterable[tuple[int, int, bool]] = ()) -> RiskState:
-    """The risk state of an exposure where nothing else is known or limited."""
-    return RiskState(exposure.position, exposure.buys, exposure.sells, exposure.orders, tuple(orders))
-
-
 def limits_state(config: LimitsConfig) -> Any:
     """The limits as compiled code takes them."""
     values = msgspec.structs.asdict(config)
@@ -128,39 +119,6 @@ def refusals_of(counts: NDArray[np.int64], unknown: str) -> dict[str, int]:
     """How many actions were cut or refused, by the name of the limit; `unknown` is what is not known."""
     names = (f"unknown_{unknown}" if limit == Limit.UNKNOWN else limit.name.lower() for limit in Limit)
     return {name: count for name, count in zip(names, counts.tolist(), strict=True) if count}
-
-
-class RiskChecks:
-    """Lets through what the limits allow. Without memory: the same risk state gives the same answer.
-
-    Parameters
-    ----------
-    config : LimitsConfig
-    value : Valuation
-        What a lot is worth at a price.
-
-    """
-
-    def __init__(self, config: LimitsConfig, value: Valuation = PLAIN) -> None:
-        self.config = config
-        self._limits, self._value = limits_state(config), value.state()
-
-    def admit(self, actions: list[Action], risk: RiskState, mid_ticks: float) -> tuple[list[Action], dict[str, int]]:
-        """Check a list of actions in order; cancels always pass.
-
-        Amendments only shrink an order and pass as long as the message budget lasts.
-
-        Returns
-        -------
-        tuple[list[Action], dict]
-            The admitted actions, placements cut down where part of them fits, and how many were cut
-            or refused, by limit.
-
-        """
-        table, standing = np.array(actions, ACTION), np.array(list(risk.orders), STANDING)
-        scalars, counts = np.array([scalars_of(risk)], RISK), np.zeros(len(Limit), np.int64)
-        n = admit(self._limits, self._value, scalars, standing, mid_ticks, table, len(table), counts)
-        return actions_of(table[:n]), refusals_of(counts, risk.unknown)
 
 
 _MOST_LOTS = 1 << 53

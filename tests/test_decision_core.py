@@ -19,7 +19,7 @@ from strategies.decision import Decider, Inputs
 from strategies.differ import DifferConfig
 from strategies.guard import ModelGuardConfig
 from strategies.ladder import LadderConfig
-from strategies.limits import LimitsConfig, RiskChecks, RiskState
+from strategies.limits import LimitsConfig, RiskState
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
     CmmConfig,
@@ -33,6 +33,7 @@ from strategies.quoters import (
 )
 from strategies.values import Action, Kind, Market
 from tests import reference_decision as reference
+from tests.rules import RiskChecks
 
 OFTEN = settings(max_examples=1_000, deadline=None)
 THOROUGH = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)

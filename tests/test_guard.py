@@ -25,12 +25,12 @@ from strategies.guard import (
     ModelGuardConfig,
     MoneyGuard,
     MoneyGuardConfig,
-    RollingMinimum,
 )
 from strategies.ladder import LadderConfig
-from strategies.limits import LimitsConfig, RiskChecks, RiskState
+from strategies.limits import LimitsConfig, RiskState
 from strategies.quoters import CmmConfig, CmmQuoter
 from strategies.values import Action, Kind, Market
+from tests.rules import RiskChecks, RollingMinimum
 
 S = 10**9
 MID = 10_000.0

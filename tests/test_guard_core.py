@@ -21,6 +21,7 @@ from strategies.trading_state import REASON_NAMES, Reason
 from strategies.working import WorkingOrders
 from tests import reference_guard as slow
 from tests import reference_orders as slow_orders
+from tests.rules import RollingMinimum
 
 THOROUGH = settings(max_examples=300, deadline=None)
 NOW = 1_700_000_000_000_000_000  # floats are 256 ns apart here
@@ -35,14 +36,14 @@ def maybe[T](some: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
 @given(st.integers(0, 10**12), st.lists(st.tuples(STEPS, st.integers(-(10**9), 10**9)), max_size=300))
 @THOROUGH
 def test_rolling_minimum(window: int, history: list[tuple[int, int]]) -> None:
-    ours, expected, now = guard.RollingMinimum(window), slow.RollingMinimum(window), NOW
+    ours, expected, now = RollingMinimum(window), slow.RollingMinimum(window), NOW
     for step, value in history:
         now += step
         assert ours.add(now, value) == expected.add(now, value)
 
 
 def test_a_window_holds_more_than_its_first_room_and_shifts_within_it() -> None:
-    ours, expected = guard.RollingMinimum(700), slow.RollingMinimum(700)
+    ours, expected = RollingMinimum(700), slow.RollingMinimum(700)
     for i in range(4_000):
         now, value = NOW + i * (1 if i < 2_000 else 50), i % 900
         assert ours.add(now, value) == expected.add(now, value)

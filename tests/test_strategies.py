@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from market.events import ASK, BID
 from models.ensemble.predictor import Forecast
-from strategies.differ import Differ, DifferConfig
+from strategies.differ import DifferConfig
 from strategies.intensity import fit_intensity
-from strategies.ladder import LadderBuilder, LadderConfig
-from strategies.limits import LimitsConfig, RiskChecks, risk_of
+from strategies.ladder import LadderConfig
+from strategies.limits import LimitsConfig
 from strategies.quoters import (
     AvellanedaStoikovQuoter,
     CmmConfig,
@@ -27,6 +27,7 @@ from strategies.quoters import (
 )
 from strategies.values import Action, Kind, Market
 from strategies.working import WorkingOrders
+from tests.rules import Differ, LadderBuilder, RiskChecks, risk_of
 
 MARKET = Market(99, 101, 4.0, 5.0, 3.0, 1)
 
