@@ -139,10 +139,6 @@ class Contract(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         """What trading one lot at a price moves, settlement currency."""
         return self.mark_value.turnover(ticks)
 
-    def tick_value(self, ticks: float) -> float:
-        """What one lot gains when the price rises by a tick, settlement currency."""
-        return self.mark_value(ticks + 0.5) - self.mark_value(ticks - 0.5)
-
     @property
     def keeps_both_sides(self) -> bool:
         """Whether long and short positions stand beside each other: a fill may open instead of close."""

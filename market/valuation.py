@@ -33,6 +33,13 @@ def turnover(value: Any, ticks: float) -> float:
     return moved
 
 
+@inlined
+def tick_value(value: Any, ticks: float) -> float:
+    """What one lot gains when the price rises by a tick, settlement currency."""
+    gained: float = mark_value(value, ticks + 0.5) - mark_value(value, ticks - 0.5)
+    return gained
+
+
 class Valuation(msgspec.Struct, frozen=True):
     """The terms of `mark_value`; called with a price in ticks, or an array of them, it gives the value.
 

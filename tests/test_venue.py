@@ -26,6 +26,7 @@ from engine.plan import Plan
 from market.contracts import ContractTable, Fees, Tier
 from market.errors import ConfigError
 from market.events import ASK, BID, SELL, BookUpdate, Event, Trade
+from market.valuation import tick_value
 from models.ensemble.predictor import Forecast
 from strategies.differ import DifferConfig
 from strategies.guard import GuardConfig
@@ -300,7 +301,7 @@ def test_an_inverse_contract_earns_coin(tmp_path: Path) -> None:
     coin = contracts.by_id("QR.SIM")
     assert coin.mark_value(20_001.0) - coin.mark_value(20_000.0) == pytest.approx(100 / 10_000.0 - 100 / 10_000.5)
     assert coin.turnover(20_000.0) == pytest.approx(0.01)
-    assert coin.tick_value(20_000.0) == pytest.approx(100 * 0.5 / 10_000.0**2, rel=1e-6)
+    assert tick_value(coin.mark_value.state()[0], 20_000.0) == pytest.approx(100 * 0.5 / 10_000.0**2, rel=1e-6)
     catalog = Catalog(tmp_path / "data", contracts)
     from venues.recordings.simulator import simulate
 

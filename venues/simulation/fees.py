@@ -15,7 +15,7 @@ from market.contracts import Contract, Fees
 from market.errors import ConfigError
 from market.events import ASK, BID
 from market.nautilus import Instrument, NautilusInstrument
-from market.valuation import VALUE, mark_value, turnover
+from market.valuation import VALUE, tick_value, turnover
 
 type FeeScenario = Literal["exchange", "zero", "rebate"]
 SCENARIOS: tuple[FeeScenario, ...] = ("rebate", "zero", "exchange")
@@ -86,8 +86,7 @@ def break_even_ticks(fees, price_ticks):  # type: ignore[no-untyped-def]
     locked = _locked(fees, value, True)
     if not np.isnan(locked):
         closing = min(closing, locked)
-    tick = mark_value(fees.value, price_ticks + 0.5) - mark_value(fees.value, price_ticks - 0.5)
-    return 0.5 * (opening + closing) / tick
+    return 0.5 * (opening + closing) / tick_value(fees.value, price_ticks)
 
 
 @inlined
