@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backtest import episode
-from engine.backtest.episode import Steps, parts
+from engine.backtest import run_record
+from engine.backtest.episode import Steps
+from engine.backtest.run_record import parts
 from engine.reports.figures import sorted_groups
 from market.mapped import release
 
@@ -57,5 +58,5 @@ def test_groups_are_those_of_a_stable_sort(values: list[float], groups: int) -> 
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_parts_cover_all_in_order(count: int, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episode, "AT_ONCE", at_once)
+        patch.setattr(run_record, "AT_ONCE", at_once)
         assert [i for part in parts(count) for i in range(count)[part]] == list(range(count))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -78,13 +78,12 @@ def _fills(fast: Episode, nautilus: Episode) -> tuple[list[tuple[float, ...]], l
 
 
 def _first[T: tuple[float, ...]](
-    day: Day, what: str, ours: Sequence[T], theirs: Sequence[T], say: object
+    day: Day, what: str, ours: Sequence[T], theirs: Sequence[T], say: Callable[[tuple[float, ...]], str]
 ) -> tuple[int, str] | None:
     """Time of the first difference, and a sentence."""
     for i, (one, other) in enumerate(zip_longest(ours, theirs)):
         if one == other:
             continue
-        assert callable(say)
         at = min(int(x[0]) for x in (one, other) if x is not None)
         before = "; ".join(say(x) for x in ours[max(i - _AROUND, 0) : i])
         sentence = (

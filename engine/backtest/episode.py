@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,18 +11,10 @@ import numpy as np
 from nautilus_trader.model import Currency
 from numpy.typing import NDArray
 
-from engine.backtest.run_record import RunRecord
+from engine.backtest.run_record import RunRecord, parts
 from market.contracts import Contract, Fees
 from market.events import BID
 from venues.simulation.fees import FeeSchedule, FeesConfig
-
-AT_ONCE = 1 << 18
-"""Updates in memory beyond the columns themselves: a day may have millions."""
-
-
-def parts(count: int) -> Iterator[slice]:
-    """So many updates at a time."""
-    return (slice(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE))
 
 
 class Steps[T: np.generic](NamedTuple):
@@ -49,8 +40,9 @@ class Steps[T: np.generic](NamedTuple):
 class Breakdown(msgspec.Struct, frozen=True):
     """net = spread_capture + drift − fees + rebates + unexplained, all in settlement currency.
 
-    `net` is the venue's account: balance gained plus the open position marked to mid. The parts
-    are computed from our own fills; whatever does not add up shows as unexplained.
+    `net` is what fills brought in plus the open position marked to mid: as the venue's account kept it in the Nautilus
+    lane, as the maker's own ledger did in the fast one. The parts are computed from the record of our fills; whatever
+    does not add up shows as unexplained.
     """
 
     net: float

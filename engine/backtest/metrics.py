@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backtest.episode import Episode, parts
+from engine.backtest.episode import Episode
+from engine.backtest.run_record import parts
 from market.sessions import SessionClock
 
 MARKOUT_S = (0.1, 1.0, 10.0, 60.0)

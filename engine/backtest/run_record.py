@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+AT_ONCE = 1 << 18
+"""Updates in memory beyond the columns themselves: a day may have millions."""
+
+
+def parts(count: int) -> Iterator[slice]:
+    """So many updates at a time."""
+    return (slice(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE))
 
 
 class Fill(NamedTuple):

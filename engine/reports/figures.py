@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from engine.backtest.episode import Episode, parts
+from engine.backtest.episode import Episode
+from engine.backtest.run_record import parts
 from engine.reports import page
 from market.events import BID
 

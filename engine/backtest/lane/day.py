@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from engine.backtest.lane.state import (
     make_room,
     new_record,
 )
-from engine.backtest.run_record import Fill
+from engine.backtest.run_record import AT_ONCE, Fill, parts
 from engine.plan import TradingPlan
 from market.columns import BEST_ASK, BEST_BID, BOOK, Columns, release_events
 from market.errors import ConfigError
@@ -54,7 +54,6 @@ from venues.simulation.queues import PLACE, make_queue
 _ROOM = 64  # orders, at first
 _LAGS = 4096  # of book updates, at first: where it is full the loop comes back to have it cleared
 _WINDOW = 1 << 26  # prices whose lots are kept at most
-_STEP = 1 << 18  # events between two words of progress
 
 
 class LaneDay:
@@ -163,7 +162,7 @@ class LaneDay:
         run(self._lane, self._exchange, self._maker, self._record, self._events, self._path, 0)  # compiled, or loaded
         started, busy = time.perf_counter(), time.process_time()
         events = len(self._events.kind)
-        until = min(_STEP, events)
+        until = min(AT_ONCE, events)
         while True:
             came = run(
                 self._lane, self._exchange, self._maker, self._record, self._events, self._path, until
@@ -178,15 +177,15 @@ class LaneDay:
                 if progress is not None:
                     progress(int(self._events.ts[until]))
                 self._let_go(until)
-                until = min(until + _STEP, events)
+                until = min(until + AT_ONCE, events)
         return LaneRecord(self, time.perf_counter() - started, time.process_time() - busy)
 
     def _let_go(self, until: int) -> None:
         """A day may be larger than memory: what has been traded is not needed any more."""
-        release_events(self._events, max(until - _STEP, 0), until)
+        release_events(self._events, max(until - AT_ONCE, 0), until)
         book = int(self._lane["book"])
         for array in self._path:
-            release(array, max(book - _STEP, 0), book)
+            release(array, max(book - AT_ONCE, 0), book)
 
     def _ask(self, asking: Asking) -> None:
         """Let a quoter that gave no prices say why."""
@@ -278,7 +277,7 @@ class LaneRecord:
     def _forecasts(self, columns: slice | int) -> NDArray[np.float32]:
         forecasts, book = self._path.forecasts, self._updates["book"]
         found = np.empty((len(book), *forecasts[:0, columns].shape[1:]), np.float32)
-        for part in _parts(len(book)):
+        for part in parts(len(book)):
             found[part] = forecasts[book[part], columns]
             release(forecasts, int(book[part][0]), int(book[part][-1]) + 1)
         found[self._updates["own_bid"] == NO_LADDER] = np.nan
@@ -295,7 +294,7 @@ class LaneRecord:
         """What stands at the events of the updates, made block by block of some columns of theirs."""
         shape = make(values[:0] if columns is None else values[:0][:, columns]).shape[1:]
         found = np.empty((len(self._updates), *shape), dtype)
-        for part in _parts(len(found)):
+        for part in parts(len(found)):
             at = self._books[self._updates["book"][part]]
             found[part] = make(values[at] if columns is None else values[at][:, columns])
             release(values, int(at[0]), int(at[-1]) + 1)
@@ -312,16 +311,11 @@ class LaneRecord:
 def _books(events: Columns) -> NDArray[np.int32]:
     """Which events are book updates."""
     books, found = np.empty(int(np.count_nonzero(events.kind == BOOK)), np.int32), 0
-    for part in _parts(len(events.kind)):
+    for part in parts(len(events.kind)):
         places = part.start + np.flatnonzero(events.kind[part] == BOOK)
         books[found : found + len(places)] = places
         found += len(places)
     return books
-
-
-def _parts(count: int) -> Iterator[slice]:
-    """So many rows at a time: a day may be larger than memory."""
-    return (slice(start, start + _STEP) for start in range(0, count, _STEP))
 
 
 def _in_loop(quoter: Quoter) -> tuple[Any, Entry]:
@@ -358,17 +352,16 @@ def _window(events: Columns, collar_bps: float) -> tuple[int, int]:
     None of our orders may rest at another price.
     """
     lows, highs, prices = [], [], []
-    for part in _parts(len(events.kind)):
-        stop = min(part.stop, len(events.kind))
+    for part in parts(len(events.kind)):
         shown = events.shown[part][events.state[part] == 0]
-        rows = events.price[events.first[part.start] : events.first[stop]]
+        rows = events.price[events.first[part.start] : events.first[part.stop]]
         if len(shown):
             bids, asks = shown[:, BEST_BID], shown[:, BEST_ASK]
             reach = 1e-4 * collar_bps * np.maximum(np.abs(bids), np.abs(asks))  # prices of spreads may be negative
             lows.append(int((bids - reach).min()) - 1)
             highs.append(int((asks + reach).max()) + 1)
         prices += [int(rows.min()), int(rows.max())] if len(rows) else []
-        release_events(events, part.start, stop)
+        release_events(events, part.start, part.stop)
     if not lows:
         return 0, 0
     low, high = max(min(lows), min(prices)), min(max(highs), max(prices))
