@@ -48,7 +48,7 @@ def warm_up(spec: FeatureSpec, depth: int, guard: GuardConfig) -> None:
 def _see(features: BookFeatures) -> None:
     changes = np.array([(BID, _BID, 5), (ASK, _ASK, 5)], np.int64)
     for ts in (1, 2):
-        features.on_book(ts, changes, len(changes), clear=ts == 1)
+        features.on_book(ts, changes, len(changes), ts == 1)
         features.on_trade(ts, _BID, 1, 0)
     _ = features.bid_ticks, features.ask_ticks, features.trend_ticks(0), features.regime, features.sigma_ticks
 
